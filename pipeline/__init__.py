@@ -1,0 +1,1 @@
+"""ImageNet training that is the same, sample by sample, on any number of ranks."""

@@ -1,0 +1,6 @@
+"""Typed configuration: schema.py says what there is, load.py reads it."""
+
+from pipeline.config.load import Loaded, load, read_resolved, training_digest
+from pipeline.config.schema import Config, dotted
+
+__all__ = ["Config", "Loaded", "dotted", "load", "read_resolved", "training_digest"]

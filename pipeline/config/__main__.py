@@ -1,0 +1,31 @@
+"""Print a resolved config, each setting with where its value came from."""
+
+import argparse
+import json
+
+from pipeline.config.load import load, show
+from pipeline.config.schema import dotted
+from pipeline.errors import run_cli
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.config", description=__doc__)
+    parser.add_argument("file", help="config file, such as configs/m48.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout")
+    args = parser.parse_args()
+    loaded = load(args.file, args.overrides)
+    settings = dotted(loaded.config)
+    if args.json:
+        rows = {key: {"value": value, "from": loaded.places[key]} for key, value in settings.items()}
+        print(json.dumps(rows, indent=2))
+        return 0
+    rows = [(f"{key}: {show(value)}", loaded.places[key]) for key, value in settings.items()]
+    width = max(len(text) for text, _ in rows)
+    for text, place in rows:
+        print(f"{text:<{width}}  # {place}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_cli(main)

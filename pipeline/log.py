@@ -1,0 +1,98 @@
+"""What a person sees in the terminal: messages, tables and progress, all on stderr.
+
+stdout belongs to results (``--json``, tables). NO_COLOR and non-terminals are honoured.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def console(stderr: bool = True) -> Console:
+    """A rich console without guesses about the width of files and pipes."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 100, highlight=False, soft_wrap=True)
+
+
+def info(message: str) -> None:
+    """A line for the person watching."""
+    console().print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """Something that works on but should be known."""
+    console().print(f"warning: {message}", style="yellow", markup=False)
+
+
+def duration(seconds: float) -> str:
+    """``75.2 -> '1:15'``, ``3700 -> '1:01:40'``."""
+    minutes, secs = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+class ProgressLine:
+    """Progress of a counted job: a live bar on a terminal, else one line per ``every_s``.
+
+    ``clock`` gives seconds. A disabled line (other ranks) shows nothing.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        start: int = 0,
+        every_s: float = 10.0,
+        enabled: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._what, self._total, self._start, self._done = what, total, start, start
+        self._every_s, self._enabled, self._clock = every_s, enabled, clock
+        self._began = self._last = clock()
+        self._bar: Progress | None = None
+        terminal = console()
+        if enabled and terminal.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}"),
+                console=terminal,
+                transient=True,
+            )
+            self._task = self._bar.add_task(what, total=total, completed=start, facts="")
+            self._bar.start()
+
+    def update(self, done: int, facts: Mapping[str, str] | None = None) -> None:
+        """Report ``done`` of the total; facts are short texts such as ``{"loss": "1.23"}``."""
+        self._done = done
+        text = " ".join(f"{name} {value}" for name, value in (facts or {}).items())
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, facts=text)
+        elif self._enabled and self._clock() - self._last >= self._every_s:
+            self._last = self._clock()
+            info(f"{self._what} {done}/{self._total} {text} ETA {self._eta()}")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _eta(self) -> str:
+        worked = self._done - self._start
+        if not worked:
+            return "?"
+        return duration((self._clock() - self._began) / worked * (self._total - self._done))

@@ -1,0 +1,104 @@
+"""Config and world to numbers: steps, micro-batches per rank, learning-rate scale. Pure."""
+
+from dataclasses import dataclass
+
+from pipeline.config import Config
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All counts of a run. A micro-batch is ``micro_batch`` images; a slot is room for one."""
+
+    world_size: int
+    global_batch: int
+    micro_batch: int
+    micro_batches: int
+    """Per step, over all ranks."""
+    slots: int
+    """Micro-batches per rank and step, empty ones included."""
+    steps_per_epoch: int
+    schedule_epochs: int
+    """Warm-up, cosine and cool-down."""
+    schedule_steps: int
+    total_steps: int
+    """Steps that this run takes: the schedule's, or train.max_steps."""
+    lr_peak: float
+    train_samples: int
+    val_samples: int
+    eval_batches: int
+
+    @property
+    def idle_slots(self) -> int:
+        """Slots per step, over all ranks, that hold no micro-batch."""
+        return self.world_size * self.slots - self.micro_batches
+
+    @property
+    def loss_scale(self) -> float:
+        """Undoes the engine's mean over all slots where some are empty; else exactly 1."""
+        return self.world_size * self.slots / self.micro_batches
+
+    def micro_batches_of(self, rank: int) -> range:
+        """The consecutive micro-batches of a step that a rank computes; at most ``slots``."""
+        start = rank * self.micro_batches // self.world_size
+        return range(start, (rank + 1) * self.micro_batches // self.world_size)
+
+    def eval_batches_of(self, rank: int) -> range:
+        """The evaluation batches that a rank computes."""
+        return range(rank, self.eval_batches, self.world_size)
+
+    def epoch_of(self, step: int) -> int:
+        """Epoch that the step (0-based) belongs to."""
+        return step // self.steps_per_epoch
+
+
+def make_plan(config: Config, world_size: int, train_samples: int, val_samples: int) -> Plan:
+    """Work out a run. Raises UserError where the world or the data do not fit the config."""
+    train = config.train
+    micro_batches = train.global_batch // train.micro_batch
+    if world_size > micro_batches:
+        raise UserError(
+            f"{world_size} ranks for train.global_batch / train.micro_batch = "
+            f"{train.global_batch} / {train.micro_batch} = {micro_batches} micro-batches: each rank "
+            f"needs at least one; use at most {micro_batches} ranks or train.micro_batch="
+            f"{max(1, train.global_batch // world_size)}"
+        )
+    slots = -(-micro_batches // world_size)
+    if config.engine.dtype == "bf16" and config.engine.zero_stage == 0 and slots > 1:
+        raise UserError(
+            f"engine.zero_stage=0 with engine.dtype=bf16 cannot accumulate {slots} micro-batches per "
+            "rank in fp32 (DeepSpeed); use engine.zero_stage=1"
+        )
+    steps_per_epoch = train_samples // train.global_batch
+    if steps_per_epoch == 0:
+        raise UserError(
+            f"train.global_batch={train.global_batch} is more than the {train_samples} training "
+            f"images; use at most {train_samples // train.micro_batch * train.micro_batch or train_samples}"
+        )
+    schedule_epochs = train.epochs + config.optim.cooldown_epochs
+    schedule_steps = schedule_epochs * steps_per_epoch
+    return Plan(
+        world_size=world_size,
+        global_batch=train.global_batch,
+        micro_batch=train.micro_batch,
+        micro_batches=micro_batches,
+        slots=slots,
+        steps_per_epoch=steps_per_epoch,
+        schedule_epochs=schedule_epochs,
+        schedule_steps=schedule_steps,
+        total_steps=min(schedule_steps, train.max_steps or schedule_steps),
+        lr_peak=config.optim.lr_base * train.global_batch / config.optim.lr_base_size,
+        train_samples=train_samples,
+        val_samples=val_samples,
+        eval_batches=-(-val_samples // config.evaluate.batch_size),
+    )
+
+
+def useful_worlds(micro_batches: int) -> list[int]:
+    """World sizes that leave no slot empty."""
+    return [size for size in range(1, micro_batches + 1) if micro_batches % size == 0]
+
+
+def due(step: int, every: int | None, total: int) -> bool:
+    """Is a periodic action due after ``step`` steps? Always after the last; never if ``every`` is None."""
+    return every is not None and (step % every == 0 or step == total)
