@@ -1,0 +1,226 @@
+"""The journal of a run: JSON lines that are only ever appended, and the truth about the run.
+
+First write wins: a run that restarts from an older checkpoint computes the same steps again,
+so a metric at or before the last step that it has been written for is dropped.
+"""
+
+import fcntl
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+Record = dict[str, Any]
+
+_LOCK_WAIT_S = 15.0
+_TAIL_BLOCK_BYTES = 1 << 16
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Records read from a journal.
+
+    ``end`` is the byte offset behind the last whole line; ``unreadable`` counts damaged lines.
+    """
+
+    records: list[Record]
+    end: int
+    unreadable: int = 0
+
+
+def read_journal(path: Path, start: int = 0, max_bytes: int | None = None) -> Chunk:
+    """The records from byte ``start`` on; a last line without its end is left for later.
+
+    With ``max_bytes``, about as much, but at least one record where there is one.
+    """
+    records: list[Record] = []
+    end, unreadable = start, 0
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if isinstance(record, dict) and "kind" in record:
+                records.append(record)
+            else:
+                unreadable += 1
+            if max_bytes is not None and end - start >= max_bytes:
+                break
+    return Chunk(records, end, unreadable)
+
+
+def metric_values(record: Record) -> dict[str, float]:
+    """The metrics of a ``metrics`` or ``system`` record, NaN and infinity included."""
+    return {key: float(value) for key, value in record.get("metrics", {}).items()}
+
+
+class Journal:
+    """The writing end; one process at a time holds it. Safe to use from several threads.
+
+    ``clock_ms`` gives milliseconds since the epoch. Raises UserError where another process
+    writes this journal.
+    """
+
+    def __init__(self, path: Path, clock_ms: Callable[[], int] = now_ms):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._clock_ms = clock_ms
+        self._mutex = threading.Lock()
+        self._file = path.open("ab")
+        try:
+            _lock(self._file.fileno(), path)
+            _drop_half_line(path)
+            written = read_journal(path)
+        except BaseException:
+            self._file.close()
+            raise
+        self.unreadable = written.unreadable
+        """Damaged lines found on opening; they are skipped by every reader."""
+        self.launches = sum(record["kind"] == "start" for record in written.records)
+        """How often the run had been started before."""
+        self.params: dict[str, str] = {}
+        """The settings as first written."""
+        self._last_step: dict[str, int] = {}
+        self._tags: dict[str, str] = {}
+        self._datasets: list[Record] = []
+        for record in written.records:
+            self._learn(record)
+
+    @property
+    def last_step(self) -> int:
+        """The latest step that any metric was written for; 0 before the first."""
+        return max(self._last_step.values(), default=0)
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """A process begins, or goes on, to train."""
+        self._append({"kind": "start", "step": self.last_step, **facts})
+
+    def metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Values at an optimizer step; keys already written for this step or a later one drop."""
+        with self._mutex:
+            fresh = {key: v for key, v in metrics.items() if step > self._last_step.get(key, -1)}
+            if fresh:
+                values = {key: _number(value) for key, value in fresh.items()}
+                self._append_locked({"kind": "metrics", "step": step, "metrics": values})
+
+    def system(self, metrics: Mapping[str, float], step: int) -> None:
+        """A sample of the machine: belongs to a moment, so a step may have several."""
+        values = {key: _number(value) for key, value in metrics.items()}
+        self._append({"kind": "system", "step": step, "metrics": values})
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Texts about the run; the last one of a key counts, unchanged ones are not repeated."""
+        with self._mutex:
+            fresh = {key: value for key, value in tags.items() if self._tags.get(key) != value}
+            if fresh:
+                self._append_locked({"kind": "tags", "step": self.last_step, "tags": fresh})
+
+    def settings(self, params: Mapping[str, str]) -> None:
+        """The config. One that changed since the first start is noted as tag ``latest.<key>``."""
+        fresh = {key: value for key, value in params.items() if key not in self.params}
+        changed = {
+            f"latest.{key}": value
+            for key, value in params.items()
+            if key in self.params and value != self._tags.get(f"latest.{key}", self.params[key])
+        }
+        if fresh:
+            self._append({"kind": "params", "step": self.last_step, "params": fresh})
+        self.tags(changed)
+
+    def dataset(self, name: str, split: str, digest: str, samples: int) -> None:
+        """What is read; the same one is written once."""
+        dataset = {"name": name, "split": split, "digest": digest, "samples": samples}
+        if dataset not in self._datasets:
+            self._append({"kind": "dataset", "step": self.last_step, "dataset": dataset})
+
+    def end(self, status: str, summary: Mapping[str, Any]) -> None:
+        """The process stops; on disk when this returns."""
+        record = {"kind": "end", "step": self.last_step, "status": status}
+        record["summary"] = {
+            key: _number(value) if isinstance(value, float) else value
+            for key, value in summary.items()
+        }
+        self._append(record)
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file; nothing can be written afterwards."""
+        with self._mutex:
+            self._file.close()
+
+    def _append(self, record: Record) -> None:
+        with self._mutex:
+            self._append_locked(record)
+
+    def _append_locked(self, record: Record) -> None:
+        record = {"kind": record["kind"], "t_ms": self._clock_ms(), **record}
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        self._learn(record)
+
+    def _learn(self, record: Record) -> None:
+        if record["kind"] == "metrics":
+            for key in record["metrics"]:
+                self._last_step[key] = max(record["step"], self._last_step.get(key, 0))
+        elif record["kind"] == "params":
+            self.params = record["params"] | self.params
+        elif record["kind"] == "tags":
+            self._tags |= record["tags"]
+        elif record["kind"] == "dataset":
+            self._datasets.append(record["dataset"])
+
+
+def _number(value: float) -> float | str:
+    """JSON has no NaN and no infinity; ``float()`` reads these texts back."""
+    value = float(value)
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Wait a little: on a requeue the process before may still be on its way out."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"run {path.parent.name}: another process trains in {path.parent}; wait for "
+                    "it, end it, or give this run another name (name=...)"
+                ) from None
+            time.sleep(0.2)
+
+
+def _drop_half_line(path: Path) -> None:
+    """Cut off what a kill in the middle of a write has left behind the last line's end."""
+    with path.open("r+b") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _TAIL_BLOCK_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)

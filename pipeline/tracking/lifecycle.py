@@ -1,0 +1,96 @@
+"""Whether a run is at work, over, or gone without a word."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pipeline.tracking.journal import Record
+
+EndStatus = Literal["FINISHED", "FAILED", "KILLED", "REQUEUED"]
+"""How a process may end its work on a run; REQUEUED means that the run goes on later."""
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "REQUEUED", "LOST", "NEW"]
+"""LOST: the process is gone and wrote no end. NEW: nothing has been started."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process by what tells it from a later one of the same number."""
+
+    pid: int
+    host: str
+    started_s: float
+    """Seconds since the epoch."""
+
+    @classmethod
+    def of(cls, pid: int) -> "Process | None":
+        """The living process of this number on this host; None where there is none."""
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            return cls(pid, os.uname().nodename, process.create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    @property
+    def is_gone(self) -> bool:
+        """True only where it is known: the process of another host counts as alive."""
+        if self.host != os.uname().nodename:
+            return False
+        now = Process.of(self.pid)
+        # The creation time is derived from the boot time, which clock corrections move a little.
+        return now is None or abs(now.started_s - self.started_s) > 2.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"pid": self.pid, "host": self.host, "started_s": self.started_s}
+
+
+@dataclass
+class Lifecycle:
+    """Follows the ``start`` and ``end`` records of a journal."""
+
+    last: Record | None = None
+
+    def see(self, records: list[Record]) -> None:
+        """Take further records into account, in the journal's order."""
+        for record in records:
+            if record["kind"] in ("start", "end"):
+                self.last = record
+
+    @property
+    def process(self) -> Process | None:
+        """Who works on the run, as far as the journal says."""
+        if self.last is None or self.last["kind"] != "start":
+            return None
+        return _process(self.last.get("process"))
+
+    @property
+    def ended(self) -> bool:
+        return self.last is not None and self.last["kind"] == "end"
+
+    @property
+    def status(self) -> Status:
+        """The state of the run now."""
+        if self.last is None:
+            return "NEW"
+        if self.last["kind"] == "end":
+            return read_end_status(self.last)
+        process = self.process
+        return "LOST" if process is not None and process.is_gone else "RUNNING"
+
+
+def read_end_status(record: Record) -> EndStatus:
+    """The status of an ``end`` record; one that this version does not know is FAILED."""
+    for status in get_args(EndStatus):
+        if record.get("status") == status:
+            return status
+    return "FAILED"
+
+
+def _process(facts: Mapping[str, Any] | None) -> Process | None:
+    if facts is None:
+        return None
+    return Process(int(facts["pid"]), str(facts["host"]), float(facts["started_s"]))
