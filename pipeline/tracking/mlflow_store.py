@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _TAG_LENGTH = 5000
 _DIGEST_LENGTH = 36
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
+
+_REASON_LENGTH = 300
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([\w ]+)")
 
 _REQUEST_TIMEOUT_S = 10
 _REQUEST_RETRIES = 1
@@ -167,12 +171,12 @@ class MlflowStore:
             with _quiet():
                 yield
         except mlflow.MlflowException as error:
-            text = f"MLflow at {self._store.shown}: {redact(str(error)).splitlines()[0]}"
+            text = f"MLflow at {self._store.shown}: {_reason(str(error))}"
             if error.error_code in _REFUSALS:
                 raise StoreRefused(text) from None
             raise StoreUnavailable(text) from None
         except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
-            reason = redact(f"{type(error).__name__}: {error}").splitlines()[0]
+            reason = _reason(f"{type(error).__name__}: {error}")
             raise StoreUnavailable(f"MLflow at {self._store.shown}: {reason}") from None
         except ImportError as error:
             raise StoreRefused(
@@ -220,6 +224,13 @@ def _check_writable(store: StoreUri) -> None:
         with path.open("rb") as file:
             if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
                 raise StoreRefused(f"MLflow at {store.shown}: this file is no SQLite database")
+
+
+def _reason(text: str) -> str:
+    """What a person needs of an error's text; requests wraps the cause three times."""
+    if cause := _ERRNO.search(text):
+        return f"does not answer ({cause[1]})"
+    return _cut(redact(text).splitlines()[0], _REASON_LENGTH)
 
 
 def _with_source(tags: dict[str, str]) -> dict[str, str]:
