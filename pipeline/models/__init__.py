@@ -1,0 +1,1 @@
+"""The networks: the paper's MetaFormer, and timm's models by name."""

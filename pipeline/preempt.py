@@ -1,0 +1,36 @@
+"""A request to stop: signal -> flag; the ranks agree on it at a step boundary."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+_SAVE_AND_STOP = (signal.SIGTERM, signal.SIGUSR2)
+
+
+class StopRequest:
+    """Turns SIGTERM, SIGUSR2 and the first Ctrl-C into ``requested``; the second Ctrl-C quits.
+
+    A launcher that handles Ctrl-C itself starts the ranks with SIGINT ignored: that stays so.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal_name: str | None = None
+
+    def install(self) -> "StopRequest":
+        """Take over the signals of this process."""
+        for number in _SAVE_AND_STOP:
+            signal.signal(number, self._handle)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.requested:
+            os._exit(130)
+        self.requested = True
+        self.signal_name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            # print() may be interrupted inside itself; write is safe in a handler.
+            os.write(sys.stderr.fileno(), b"\nstopping after this step and a checkpoint; Ctrl-C again quits at once\n")
