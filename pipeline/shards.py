@@ -73,6 +73,15 @@ class ShardEntry:
 
 
 @dataclass(frozen=True)
+class SideFile:
+    """What the manifest says of a split's sample rows or names file."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Quarantined:
     """A source image that was left out, by its original relative name."""
 
@@ -93,6 +102,7 @@ class SplitManifest:
     """Layout, path and size of the source."""
     quarantine: list[Quarantined] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    side_files: list[SideFile] = field(default_factory=list)
 
     @property
     def samples(self) -> int:
@@ -154,6 +164,7 @@ def _split_from_json(raw: Mapping[str, Any]) -> SplitManifest:
         source=dict(raw["source"]),
         quarantine=[Quarantined(**entry) for entry in raw["quarantine"]],
         warnings=list(raw["warnings"]),
+        side_files=[SideFile(**file) for file in raw["side_files"]],
     )
 
 
@@ -227,6 +238,10 @@ def open_split(root: Path | str, split: str) -> ShardSplit:
     for name in (samples_name(manifest.dataset, split), names_name(manifest.dataset, split)):
         if not (root / name).is_file():
             problems.append(f"{name} is missing")
+    for file in manifest.splits[split].side_files:
+        path = root / file.name
+        if path.is_file() and (size := path.stat().st_size) != file.bytes:
+            problems.append(f"{file.name} has {size} bytes, the manifest says {file.bytes}")
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems[:10])
         more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""

@@ -1,0 +1,1 @@
+"""From image folders to checked, indexed, reproducible WebDataset shards."""

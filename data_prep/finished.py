@@ -1,0 +1,73 @@
+"""A finished split on disk: is it whole, what was it made of, repair of its indexes."""
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.durable import write_file
+from data_prep.shard_plan import label_digits
+from data_prep.tar_writer import index_text
+from pipeline.shards import Manifest, SplitManifest, index_name, names_name, samples_name
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a file is there with that many bytes."""
+    return path.is_file() and path.stat().st_size == size
+
+
+def damaged_shards(out: Path, split: SplitManifest) -> list[int]:
+    """Shards that are missing or have another size than the manifest says."""
+    return [
+        k for k, entry in enumerate(split.shards) if not has_size(out / entry.name, entry.bytes)
+    ]
+
+
+def side_files_whole(out: Path, split: SplitManifest) -> bool:
+    """Whether sample rows and names are those of the manifest, by size and hash."""
+    return all(
+        has_size(out / file.name, file.bytes)
+        and hashlib.sha256((out / file.name).read_bytes()).hexdigest() == file.sha256
+        for file in split.side_files
+    )
+
+
+def source_stamps(
+    out: Path, dataset: str, split: str, manifest: SplitManifest
+) -> dict[str, int | None]:
+    """Name -> bytes of the files a split was made of; None: quarantined, size not kept."""
+    rows = np.load(out / samples_name(dataset, split), mmap_mode="r")
+    stamps: dict[str, int | None] = dict.fromkeys(bad.name for bad in manifest.quarantine)
+    return stamps | dict(zip(_names(out, dataset, split)[1], rows["bytes"].tolist(), strict=True))
+
+
+def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[int]) -> list[str]:
+    """Write indexes that are missing or wrong, save those of the shards in ``skip``.
+
+    Needs whole side files. Returns the names of the files written.
+    """
+    rows = np.load(out / samples_name(manifest.dataset, split), mmap_mode="r")
+    keys = _names(out, manifest.dataset, split)[0]
+    digits = label_digits(manifest.classes)
+    repaired: list[str] = []
+    start = 0
+    for k, entry in enumerate(manifest.splits[split].shards):
+        part = slice(start, start + entry.samples)
+        start += entry.samples
+        if k in skip:
+            continue
+        offsets, sizes = rows["offset"][part].tolist(), rows["bytes"][part].tolist()
+        text = index_text(keys[part], offsets, sizes, digits).encode()
+        path = out / index_name(entry.name)
+        if not has_size(path, len(text)) or path.read_bytes() != text:
+            write_file(path, text)
+            repaired.append(path.name)
+    return repaired
+
+
+def _names(out: Path, dataset: str, split: str) -> tuple[list[str], list[str]]:
+    """Keys and original names of a split, in shard order."""
+    fields = (out / names_name(dataset, split)).read_bytes().split(b"\0")[:-1]
+    keys = [key.decode() for key in fields[::2]]
+    return keys, [name.decode(errors="surrogateescape") for name in fields[1::2]]

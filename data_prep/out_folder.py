@@ -1,0 +1,144 @@
+"""What OUT already holds, and whether it belongs to the shards that are asked for."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.durable import LOCK, is_temporary, only_writer, remove_leftovers
+from data_prep.finished import damaged_shards, repair_indexes, side_files_whole, source_stamps
+from data_prep.shard_plan import SplitPlan
+from data_prep.wording import named, plural, printable
+from data_prep.work_folder import WorkFolder, is_work_folder
+from pipeline.errors import UserError
+from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
+
+_SETTINGS = {
+    "layout": "the layout of SOURCE",
+    "seed": "--seed",
+    "shards": "--shards",
+    "check": "--check",
+    "classes_sha256": "the class list",
+}
+
+
+@contextmanager
+def opened(out: Path) -> Generator[None]:
+    """Create OUT where needed and hold it as its only writer.
+
+    A folder that was created and stays empty is removed again. Raises UserError for a folder
+    that is not ours, cannot be written, or has another writer.
+    """
+    created = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(out)
+    except OSError as error:
+        raise UserError(
+            f"OUT={printable(out)} cannot be used ({error.strerror}); name a folder you may write to"
+        ) from None
+    try:
+        with only_writer(out):
+            remove_leftovers(out)
+            yield
+    finally:
+        if created and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _refuse_foreign(out: Path) -> None:
+    names = sorted(item.name for item in out.iterdir())
+    if MANIFEST in names or any(is_work_folder(name) for name in names):
+        return
+    foreign = [name for name in names if name != LOCK and not is_temporary(name)]
+    if foreign:
+        raise UserError(
+            f"OUT={printable(out)} holds other files ({named(foreign)}) and no {MANIFEST}; "
+            "choose an empty or new OUT"
+        )
+
+
+def existing_manifest(out: Path) -> Manifest | None:
+    """OUT's manifest, if it has one. Raises DataError where it is damaged."""
+    return read_manifest(out) if (out / MANIFEST).exists() else None
+
+
+def existing_dataset(out: Path) -> str | None:
+    """The dataset name that OUT was begun with, if it was."""
+    if manifest := existing_manifest(out):
+        return manifest.dataset
+    for folder in sorted(out.iterdir()) if out.is_dir() else []:
+        if is_work_folder(folder.name):
+            plan = WorkFolder(out, folder.name.removeprefix(".work-")).plan()
+            if plan:
+                return plan["dataset"]
+    return None
+
+
+@dataclass(frozen=True)
+class SplitState:
+    """What is left to do for a split."""
+
+    finished: SplitManifest | None
+    """Its manifest entry, if it was once finished."""
+    todo: list[int]
+    """Shards to write."""
+    rebuild_side_files: bool
+    repaired: list[str]
+    """Indexes that were written again."""
+
+
+def examine(plan: SplitPlan, manifest: Manifest | None) -> SplitState:
+    """Compare a plan with what stands in its OUT, and repair indexes.
+
+    Raises UserError where OUT holds the split from another source or with other settings.
+    """
+    out, split, work = plan.out, plan.split, WorkFolder(plan.out, plan.split)
+    every = list(range(plan.shards))
+    if manifest is None or split not in manifest.splits:
+        begun = work.plan()
+        if begun is None:
+            return SplitState(None, every, True, [])
+        _same_settings(plan, begun["options"], work.listing)
+        return SplitState(None, [k for k in every if work.load(k) is None], True, [])
+    finished = manifest.splits[split]
+    whole = side_files_whole(out, finished)
+    _same_settings(
+        plan,
+        finished.options,
+        lambda: source_stamps(out, plan.dataset, split, finished) if whole else {},
+    )
+    work.remove()  # left by a kill after the manifest was written, or during a repair
+    if not whole:
+        return SplitState(finished, every, True, [])
+    damaged = damaged_shards(out, finished)
+    return SplitState(finished, damaged, False, repair_indexes(out, manifest, split, damaged))
+
+
+def _same_settings(
+    plan: SplitPlan,
+    before: Mapping[str, Any],
+    listing_before: Callable[[], Mapping[str, int | None]],
+) -> None:
+    now = plan.options
+    where = f"OUT={printable(plan.out)} holds {plan.split}"
+    if now["source_sha256"] != before["source_sha256"]:
+        changed = _changes(listing_before(), plan.listing.stamps())
+        raise UserError(
+            f"{where} of another source: {changed}; use another OUT, or the same SOURCE"
+        )
+    different = [name for name in _SETTINGS if now[name] != before[name]]
+    if different:
+        said = ", ".join(f"{_SETTINGS[n]} {before[n]}, now {now[n]}" for n in different)
+        raise UserError(f"{where} with other settings: {said}; use the same, or another OUT")
+
+
+def _changes(before: Mapping[str, int | None], now: Mapping[str, int]) -> str:
+    kinds = {
+        "added": sorted(now.keys() - before.keys()) if before else [],
+        "removed": sorted(before.keys() - now.keys()),
+        "of another size": sorted(n for n in now if before.get(n) not in (None, now[n])),
+    }
+    found = [f"{plural(len(v), 'file')} {kind} ({named(v)})" for kind, v in kinds.items() if v]
+    return ", ".join(found) or "its files have other names or sizes"

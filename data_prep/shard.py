@@ -1,0 +1,162 @@
+"""Shard a folder of images into checked, indexed WebDataset tars.
+
+python data_prep/shard.py SOURCE [OUT] [options]
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad  # noqa: E402
+from data_prep.sharding import Request, Watcher, shard_source  # noqa: E402
+from data_prep.summary import as_json, as_text  # noqa: E402
+from data_prep.workers import Stopped, stop_signals  # noqa: E402
+from pipeline.errors import UserError, run_cli  # noqa: E402
+from pipeline.log import ProgressLine, info, warn  # noqa: E402
+
+_GETTING_IMAGENET = """\
+Getting ImageNet (ILSVRC2012, 1,281,167 + 50,000 images, 145 GB):
+  image-net.org   register, then download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar;
+                  unpack each class into train/<wnid>/ and val/<wnid>/
+  Kaggle          accept the rules of "ImageNet Object Localization Challenge", download
+                  imagenet-object-localization-challenge.zip: ILSVRC/Data/CLS-LOC has train/<wnid>/
+                  and a flat val/, whose classes are in LOC_val_solution.csv
+SOURCE is the folder that then holds train/ and val/.
+"""
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    parser = _parser()
+    if len(sys.argv) == 1:
+        parser.print_usage(sys.stderr)
+        print(f"\n{_GETTING_IMAGENET}", file=sys.stderr, end="")
+        return UserError.exit_code
+    args = parser.parse_args()
+    request = Request(
+        source=args.source,
+        out=args.out,
+        split=args.split,
+        name=args.name,
+        seed=args.seed,
+        shards=args.shards,
+        samples_per_shard=args.samples_per_shard,
+        max_bad=DEFAULT_MAX_BAD if args.max_bad is None else parse_max_bad(args.max_bad),
+        check=args.check,
+        strict_labels=args.strict_labels,
+        workers=args.workers or len(os.sched_getaffinity(0)),
+    )
+    terminal = _Terminal()
+    began = time.monotonic()
+    try:
+        with stop_signals():
+            outcome = shard_source(request, terminal)
+    except Stopped as stop:
+        terminal.close()
+        info(f"{stop}; whole shards are kept: run the same command again to continue")
+        return stop.exit_code
+    finally:
+        terminal.close()
+    seconds = time.monotonic() - began
+    if args.json:
+        print(json.dumps(as_json(outcome, seconds)))
+    else:
+        info(as_text(outcome, seconds))
+    return 0
+
+
+class _Terminal(Watcher):
+    """Shows progress on stderr."""
+
+    def __init__(self) -> None:
+        self._line: ProgressLine | None = None
+        self._done = self._images = self._bytes = 0
+        self._began = time.monotonic()
+
+    def notice(self, message: str) -> None:
+        warn(message)
+
+    def begin(self, images: int, images_done: int) -> None:
+        self._began = time.monotonic()
+        self._done = images_done
+        if images_done and images_done < images:
+            info(f"{images_done:,} of {images:,} images are in whole shards already")
+        if images_done < images:
+            self._line = ProgressLine("sharding", images, start=images_done)
+
+    def advance(self, images: int, size: int) -> None:
+        self._images += images
+        self._bytes += size
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        facts = {
+            "img/s": f"{self._images / seconds:,.0f}",
+            "MB/s": f"{self._bytes / 1e6 / seconds:,.1f}",
+        }
+        if self._line is not None:
+            self._line.update(self._done + self._images, facts)
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shard.py",
+        description="Shard a folder of images into checked, indexed WebDataset tars. Run it again "
+        "to continue, or to repair what is missing.",
+        epilog=_GETTING_IMAGENET,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE", type=Path, help="folder with train/ and val/, or class folders")
+    add("out", metavar="OUT", type=Path, nargs="?", help="where to write (default: shards/NAME)")
+    add("--split", choices=["train", "validation"], help="shard this split alone")
+    add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
+    add("--name", help="dataset name (default: imagenet1k for wnid folders, else from SOURCE)")
+    add("--seed", type=_seed, default=0, metavar="S", help="of the order of train (default: 0)")
+    count = parser.add_mutually_exclusive_group()
+    count.add_argument(
+        "--shards",
+        type=_positive,
+        metavar="N",
+        help="per split (default: ImageNet: 1024 and 64)",
+    )
+    count.add_argument(
+        "--samples-per-shard", type=_positive, metavar="N", help="instead of --shards"
+    )
+    add("--max-bad", metavar="N", help=f"files or fraction, 5 or 0.5%% (default: {_DEFAULT_BAD})")
+    add(
+        "--check",
+        choices=["full", "header"],
+        default="full",
+        help="full: DALI decodes every image once; header: only sizes are read (default: full)",
+    )
+    add("--strict-labels", action="store_true", help="names against their folder's wnid are fatal")
+    add("--json", action="store_true", help="print the summary as JSON on stdout")
+    return parser
+
+
+_DEFAULT_BAD = DEFAULT_MAX_BAD.text.replace("%", "%%")
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**64):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**64 - 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_cli(main)

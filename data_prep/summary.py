@@ -1,0 +1,86 @@
+"""What a run prints when it is done."""
+
+from typing import Any
+
+from data_prep.sharding import Outcome
+from data_prep.wording import plural, printable
+from pipeline.log import duration
+from pipeline.shards import MANIFEST, Quarantined, SplitManifest
+
+_SHOWN = 10
+
+
+def as_text(outcome: Outcome, seconds: float) -> str:
+    """A few lines for a person; seconds: of the whole run."""
+    lines = [f"{printable(outcome.out)}: {plural(len(outcome.manifest.classes), 'class')}"]
+    for name in outcome.splits:
+        split = outcome.manifest.splits[name]
+        lines.append(
+            f"  {name}: {plural(split.samples, 'sample')} in {plural(len(split.shards), 'shard')}, "
+            f"{_bytes(split) / 1e6:,.1f} MB, {len(split.quarantine)} quarantined"
+        )
+        lines += [f"    {_bad(bad)}" for bad in split.quarantine[:_SHOWN]]
+        if len(split.quarantine) > _SHOWN:
+            lines.append(f"    and {len(split.quarantine) - _SHOWN} more, see {MANIFEST}")
+    if outcome.shards_written:
+        rate = f"{outcome.images_written / max(seconds, 1e-9):,.0f} images/s"
+        lines.append(
+            f"wrote {plural(outcome.shards_written, 'shard')} from "
+            f"{plural(outcome.images_written, 'image')} in {duration(seconds)} ({rate})"
+        )
+    if outcome.repaired:
+        lines.append(f"wrote again: {', '.join(outcome.repaired)}")
+    if not outcome.shards_written and not outcome.repaired:
+        lines.append("nothing to do: every shard is there")
+    return "\n".join([*lines, f"next: {next_command(outcome)}"])
+
+
+def as_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "out": str(outcome.out),
+        "dataset": outcome.manifest.dataset,
+        "classes": len(outcome.manifest.classes),
+        "splits": {
+            name: {
+                "samples": split.samples,
+                "shards": len(split.shards),
+                "bytes": _bytes(split),
+                "digest": split.digest,
+                "quarantined": [{"name": q.name, "reason": q.reason} for q in split.quarantine],
+                "warnings": split.warnings,
+            }
+            for name, split in outcome.manifest.splits.items()
+            if name in outcome.splits
+        },
+        "shards_written": outcome.shards_written,
+        "images_written": outcome.images_written,
+        "files_repaired": outcome.repaired,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(outcome.images_written / max(seconds, 1e-9), 1),
+        "next": next_command(outcome),
+    }
+
+
+def next_command(outcome: Outcome) -> str:
+    """The command that trains on what was written."""
+    root = printable(outcome.out)
+    match outcome.manifest.dataset:
+        case "imagenet1k":
+            return f"python slurm/launch.py --nodes 8 configs/m48.yaml data.root={root}"
+        case "digits":
+            return f"python slurm/launch.py --cluster local configs/digits.yaml data.root={root}"
+        case _:
+            classes = len(outcome.manifest.classes)
+            return (
+                f"python slurm/launch.py --cluster local configs/s12.yaml data.root={root} "
+                f"model.num_classes={classes}"
+            )
+
+
+def _bytes(split: SplitManifest) -> int:
+    return sum(shard.bytes for shard in split.shards)
+
+
+def _bad(bad: Quarantined) -> str:
+    return f"{printable(bad.name)}: {bad.reason}"

@@ -1,0 +1,122 @@
+"""What has been done of a split that is not finished: ``OUT/.work-<split>/``.
+
+``plan.json`` says what is being made, ``listing.bin`` of which files; ``NNNN.npz`` records a
+shard that is whole. A shard without a record, in an unfinished split, does not exist.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.durable import new_file, remove_leftovers, write_file
+from data_prep.finished import has_size
+from pipeline.errors import DataError
+from pipeline.shards import Quarantined, ShardEntry, index_name
+
+_PREFIX = ".work-"
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What is known of one written shard."""
+
+    entry: ShardEntry
+    rows: NDArray[np.void]
+    """(N,) SAMPLE_DTYPE; ``name_offset`` counts from the first name of this shard."""
+    names: bytes
+    quarantine: list[Quarantined]
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The work folder of a split."""
+
+    out: Path
+    split: str
+
+    @property
+    def path(self) -> Path:
+        return self.out / f"{_PREFIX}{self.split}"
+
+    def begin(self, plan: Mapping[str, Any], stamps: Mapping[str, int]) -> None:
+        """Create it, or clean what a killed run left; the plan is written last."""
+        self.path.mkdir(exist_ok=True)
+        remove_leftovers(self.path)
+        if self.plan() is None:
+            write_file(self.path / "listing.bin", _pack_listing(stamps))
+            write_file(self.path / "plan.json", json.dumps(dict(plan), indent=1).encode())
+
+    def plan(self) -> dict[str, Any] | None:
+        """The plan that the folder was begun with, if it was."""
+        try:
+            return json.loads((self.path / "plan.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise DataError(
+                f"{self.path / 'plan.json'} is damaged ({error}); remove {self.path}"
+            ) from None
+
+    def listing(self) -> dict[str, int]:
+        """Name -> bytes of the files that the folder was begun with."""
+        fields = (self.path / "listing.bin").read_bytes().split(b"\0")[:-1]
+        names = [name.decode(errors="surrogateescape") for name in fields[::2]]
+        return dict(zip(names, map(int, fields[1::2]), strict=True))
+
+    def record(self, index: int, record: ShardRecord) -> None:
+        """Say that a shard is whole."""
+        about = {
+            "entry": asdict(record.entry),
+            "quarantine": [asdict(q) for q in record.quarantine],
+        }
+        with new_file(self._record_path(index)) as file:
+            np.savez(
+                file,
+                rows=record.rows,
+                names=np.frombuffer(record.names, np.uint8),
+                about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+            )
+
+    def load(self, index: int) -> ShardRecord | None:
+        """The record of a shard, if there is one and its tar has the recorded size."""
+        path = self._record_path(index)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path) as arrays:
+                rows, names = arrays["rows"], arrays["names"].tobytes()
+                about = json.loads(arrays["about"].tobytes())
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is damaged ({error}); remove it and run again") from error
+        entry = ShardEntry(**about["entry"])
+        tar = self.out / entry.name
+        if not has_size(tar, entry.bytes) or not (self.out / index_name(entry.name)).is_file():
+            return None
+        return ShardRecord(entry, rows, names, [Quarantined(**q) for q in about["quarantine"]])
+
+    def remove(self) -> None:
+        """Delete the folder; its plan goes first, so that a half-deleted one counts for nothing."""
+        (self.path / "plan.json").unlink(missing_ok=True)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    def _record_path(self, index: int) -> Path:
+        return self.path / f"{index:04d}.npz"
+
+
+def is_work_folder(name: str) -> bool:
+    """Whether a name in OUT is that of a work folder."""
+    return name.startswith(_PREFIX)
+
+
+def _pack_listing(stamps: Mapping[str, int]) -> bytes:
+    return b"".join(
+        b"%s\0%d\0" % (name.encode(errors="surrogateescape"), size) for name, size in stamps.items()
+    )
