@@ -1,0 +1,96 @@
+"""Run folders to upload, and one MLflow database that every test gets a copy of."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.config import Config
+from pipeline.config.load import write_resolved
+from pipeline.tracking import RunFolder, open_tracker
+from pipeline.tracking.mlflow_store import MlflowStore
+from pipeline.tracking.store_uri import StoreUri
+from pipeline.world import World
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow database without runs; its tables take seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowStore(StoreUri(f"sqlite:///{path}")).open_run("warm-up", "warm-up", "warm-up", 1)
+    return path
+
+
+class Mlflow:
+    """A store as a reader sees it, without the code under test."""
+
+    def __init__(self, uri):
+        from mlflow import MlflowClient
+
+        self.uri = uri
+        self.client = MlflowClient(uri)
+
+    def runs(self, experiment="imagenet"):
+        found = self.client.get_experiment_by_name(experiment)
+        if found is None:
+            return []
+        # 3: deleted ones too
+        ids = [
+            r.info.run_id for r in self.client.search_runs([found.experiment_id], run_view_type=3)
+        ]
+        return [self.client.get_run(run_id) for run_id in ids]
+
+    def only_run(self):
+        (run,) = self.runs()
+        return run
+
+    def history(self, key):
+        points = self.client.get_metric_history(self.only_run().info.run_id, key)
+        return sorted((p.step, p.timestamp, p.value) for p in points)
+
+
+@pytest.fixture
+def store(empty_store, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return Mlflow(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "runs" / "digits")
+
+
+@pytest.fixture
+def start(folder):
+    """Start a training process's tracker: of this process, on a laptop, journal only."""
+
+    def start(uri="journal", facts=None, world=None, **tracking):
+        settings = {"uri": uri, "system_every_s": 60.0, **tracking}
+        config = Config.model_validate({"name": "digits", "tracking": settings})
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.config.write_text(write_resolved(config))
+        return open_tracker(folder.path, config, world or World(), facts or {})
+
+    return start
+
+
+@pytest.fixture
+def command():
+    """Run ``python -m pipeline.tracking ...`` and return what it did."""
+
+    def command(*arguments, cwd, **environment):
+        import os
+
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.tracking", *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return command
