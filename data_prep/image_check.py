@@ -77,7 +77,7 @@ def header(image: bytes) -> Size | Refusal:
                 width, height = opened.size
     except Image.DecompressionBombError:
         return Refusal(f"more than {MAX_PIXELS:,} pixels")
-    except Exception as error:  # PIL's parsers raise whatever a damaged header leads them to
+    except Exception as error:  # noqa: BLE001 - PIL's parsers raise whatever a header leads to
         return Refusal(f"size unreadable: {_one_line(error)}")
     if width * height > MAX_PIXELS:
         return Refusal(f"{width}x{height} is more than {MAX_PIXELS:,} pixels")

@@ -36,7 +36,7 @@ def opened(out: Path) -> Generator[None]:
         _refuse_foreign(out)
     except OSError as error:
         raise UserError(
-            f"OUT={printable(out)} cannot be used ({error.strerror}); name a folder you may write to"
+            f"OUT={printable(out)} cannot be used ({error.strerror}); name one you may write to"
         ) from None
     try:
         with only_writer(out):
