@@ -1,17 +1,22 @@
 """Run folders to upload, and one MLflow database that every test gets a copy of."""
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import pipeline
 from pipeline.config import Config
 from pipeline.config.load import write_resolved
 from pipeline.tracking import RunFolder, open_tracker
 from pipeline.tracking.mlflow_store import MlflowStore
 from pipeline.tracking.store_uri import StoreUri
 from pipeline.world import World
+
+CODE = str(Path(pipeline.__file__).parents[1])
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +86,10 @@ def command():
     """Run ``python -m pipeline.tracking ...`` and return what it did."""
 
     def command(*arguments, cwd, **environment):
-        import os
-
         return subprocess.run(
             [sys.executable, "-m", "pipeline.tracking", *map(str, arguments)],
             cwd=cwd,
-            env=os.environ | environment,
+            env=os.environ | {"PYTHONPATH": CODE} | environment,
             capture_output=True,
             text=True,
             timeout=60,
