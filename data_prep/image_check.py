@@ -45,12 +45,13 @@ class ImageCheck:
     def judge(self, images: Sequence[bytes]) -> list[Size | Refusal]:
         """images: (N,) files. Returns (N,): the size of a good one, the reason against a bad one.
 
-        What DALI decodes is good even where PIL has doubts, if PIL can tell its size.
+        PIL only has to tell the size, from the header; whether the image decodes is DALI's word
+        alone. Without a size nobody knows what decoding would cost: DALI is not asked then.
         """
         found = [header(image) for image in images]
         if self._check == "header":
             return found
-        decodable = [i for i, image in enumerate(images) if _may_be_decoded(image, found[i])]
+        decodable = [i for i, size in enumerate(found) if isinstance(size, Size)]
         reasons = self._ask_decoder([images[i] for i in decodable])
         for i, reason in zip(decodable, reasons, strict=True):
             if reason is not None:
@@ -84,11 +85,6 @@ def header(image: bytes) -> Size | Refusal:
     if width * height == 0:
         return Refusal(f"{width}x{height} holds no pixels")
     return Size(width, height)
-
-
-def _may_be_decoded(image: bytes, found: Size | Refusal) -> bool:
-    """DALI is asked where the header shows a harmless size, or shows none: it says why not."""
-    return isinstance(found, Size) or (bool(image) and found.reason.startswith("size unreadable"))
 
 
 def _one_line(error: Exception) -> str:

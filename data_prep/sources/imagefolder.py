@@ -144,11 +144,12 @@ class _ClassWalk:
 
 def _list_class(root: Path, class_name: str) -> _ClassWalk:
     walk = _ClassWalk()
+    below_root = len(os.path.join(root, ""))
     for item in _walk(os.path.join(root, class_name)):
         if item.name.startswith("."):
             walk.hidden_files += 1
             continue
-        name = os.path.relpath(item.path, root)
+        name = item.path[below_root:]
         if not item.is_file():
             broken = item.is_symlink()
             reason = "a link to nothing" if broken else "not a regular file"
