@@ -22,7 +22,6 @@ from pipeline.collective import Collective
 from pipeline.engine import MASTER, MOMENTS, Engine
 from pipeline.errors import DataError
 from pipeline.log import warn
-from pipeline.plan import Plan
 
 _COMMITTED = "COMMITTED"
 _PROGRESS = "progress.json"
@@ -39,9 +38,12 @@ class Progress:
     updates: int = 0
     """Steps that changed the weights: all but the skipped ones."""
     skipped_in_a_row: int = 0
-    loss_sum: float = 0.0
-    """Of the steps since the last journal entry; keeps the curve free of interruptions."""
+    skipped_steps: int = 0
+    """In all."""
+    loss_sums: tuple[float, ...] = ()
+    """Per micro-batch, over ``loss_steps``: an interruption leaves no trace in the curve."""
     loss_steps: int = 0
+    """Steps since the last journal entry."""
     best_top1: float | None = None
     best_step: int | None = None
     top1: float | None = None
@@ -71,15 +73,15 @@ class Checkpoints:
         self._collective.on_main(lambda: self._commit(engine, progress, temporary, final))
         self._saved_step = progress.step
 
-    def restore(self, engine: Engine, plan: Plan, images: Tensor) -> Progress:
+    def restore(self, engine: Engine, images: Tensor) -> Progress:
         """Load the newest whole checkpoint, if any; broken ones are named and skipped.
 
-        images: one (B, 3, H, W) micro-batch of any content, for the optimizer's first step.
+        images: (B, 3, H, W) of any content, for the optimizer's first step.
         """
         folder = self._collective.on_main(self._newest_whole)
         if folder is None:
             return Progress()
-        progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
+        progress = _read_progress(folder)
         engine.create_states(images)
         tensors = _open_tensors(folder)
         for name, parameter in engine.parameters():
@@ -120,13 +122,15 @@ class Checkpoints:
             shutil.rmtree(final)
         temporary.rename(final)
         _sync_folder(self._folder)
-        self._remove_old(progress.best_step)
+        self._remove_old()
 
-    def _remove_old(self, best_step: int | None) -> None:
-        kept = self._all()
-        best = f"step-{best_step:08d}" if best_step is not None else None
-        for folder in kept[: -self._keep_last]:
-            if folder.name != best:
+    def _remove_old(self) -> None:
+        folders = self._all()
+        scores = {folder: _read_progress(folder).top1 for folder in folders}
+        # The first of equals, as in ``evaluated``.
+        best = max(folders, key=lambda f: (scores[f] or 0.0, -folders.index(f)))
+        for folder in folders[: -self._keep_last]:
+            if folder != best:
                 shutil.rmtree(folder)
 
     def _newest_whole(self) -> Path | None:
@@ -149,6 +153,11 @@ def evaluated(progress: Progress, top1: float) -> Progress:
     is_best = progress.best_top1 is None or top1 > progress.best_top1
     progress = replace(progress, top1=top1)
     return replace(progress, best_top1=top1, best_step=progress.step) if is_best else progress
+
+
+def _read_progress(folder: Path) -> Progress:
+    facts = json.loads((folder / _PROGRESS).read_text())
+    return Progress(**facts | {"loss_sums": tuple(facts["loss_sums"])})
 
 
 def _problem(folder: Path) -> str | None:

@@ -78,6 +78,7 @@ def connect(world: World, device: Literal["cpu", "cuda"], timeout_s: int) -> Col
     """
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=timeout_s)
+    os.environ["LOCAL_RANK"] = str(world.local_rank)  # DeepSpeed insists on it
     if world.size == 1:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
     else:

@@ -1,7 +1,10 @@
 """DeepSpeed: its config as a pure function, and the engine; only importer of deepspeed."""
 
+import contextlib
+import io
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,18 +64,20 @@ class Engine:
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, config: Config, plan: Plan
     ):
-        deepspeed = _import_deepspeed(config.device)
+        with _quiet():
+            deepspeed = _import_deepspeed(config.device)
         self._deepspeed = deepspeed
         self._plan = plan
         self._stage = config.engine.zero_stage
         self._smoothing = config.augment.smoothing
         self._states_linked = False
-        self._engine, *_ = deepspeed.initialize(
-            model=model,
-            optimizer=optimizer,
-            config=deepspeed_config(config, plan),
-            dist_init_required=False,
-        )
+        with _quiet():
+            self._engine, *_ = deepspeed.initialize(
+                model=model,
+                optimizer=optimizer,
+                config=deepspeed_config(config, plan),
+                dist_init_required=False,
+            )
         self.device = torch.device(self._engine.device)
         self.module: nn.Module = self._engine.module
         self._masters = {id(weight): master for weight, master in self._master_pairs()}
@@ -206,11 +211,26 @@ class Engine:
 
 
 def _import_deepspeed(device: str) -> Any:
-    """Import DeepSpeed for this device, quietly: it speaks of itself at INFO."""
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
     import deepspeed.utils
 
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # DeepSpeed 0.19 calls names that torch 2.14 has renamed.
+    warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
     return deepspeed
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DeepSpeed speaks of itself on stdout and warns of CUDA where CPU is asked for."""
+    loggers = [logging.getLogger(name) for name in ("DeepSpeed", "torch.utils.cpp_extension")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Literal
+
+from pipeline.errors import REQUEUED_EXIT_CODE
 
 _SAVE_AND_STOP = (signal.SIGTERM, signal.SIGUSR2)
 
@@ -12,10 +15,12 @@ class StopRequest:
     """Turns SIGTERM, SIGUSR2 and the first Ctrl-C into ``requested``; the second Ctrl-C quits.
 
     A launcher that handles Ctrl-C itself starts the ranks with SIGINT ignored: that stays so.
+    ``requeues`` says that the job is queued again after a stop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, requeues: bool = False) -> None:
         self.requested = False
+        self.requeues = requeues
         self.signal_name: str | None = None
 
     def install(self) -> "StopRequest":
@@ -25,6 +30,16 @@ class StopRequest:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._handle)
         return self
+
+    @property
+    def end_status(self) -> Literal["REQUEUED", "KILLED"]:
+        """What tracking is told of a training that was stopped."""
+        return "REQUEUED" if self.requeues else "KILLED"
+
+    @property
+    def exit_code(self) -> int:
+        """Of a training that was stopped."""
+        return REQUEUED_EXIT_CODE if self.requeues else 130
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested:

@@ -173,6 +173,7 @@ class ShardSplit:
 
     def __init__(self, root: Path, manifest: Manifest, split: str):
         self.root = root
+        self.dataset = manifest.dataset
         self.split = split
         self.classes = manifest.classes
         self.manifest = manifest.splits[split]

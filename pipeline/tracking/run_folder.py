@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import fcntl
 import json
 import os
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError, UserError
+from pipeline.tracking.locks import lock
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class RunFolder:
     @property
     def journal(self) -> Path:
         return self.path / "journal.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        """Where the training is, for whoever shows it."""
+        return self.path / "progress.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -154,5 +159,5 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def exclusive(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (created where missing), waiting for it."""
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), wait_s=None)
         yield

@@ -1,0 +1,102 @@
+"""Adds up what steps report, the same on any world and across interruptions."""
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from pipeline.checkpoint import Progress
+from pipeline.collective import Collective
+from pipeline.config import Config
+from pipeline.data.loader import Step
+from pipeline.engine import StepResult
+from pipeline.errors import DivergedError
+from pipeline.plan import Plan
+
+
+class Meter:
+    """Loss, speed and divergence since the last journal entry."""
+
+    def __init__(self, config: Config, plan: Plan, collective: Collective, device: torch.device):
+        self._plan = plan
+        self._collective = collective
+        self._max_skipped = config.engine.max_skipped_steps
+        # fp64 per micro-batch: the mean does not depend on who computed which.
+        self._sums = torch.zeros(plan.micro_batches, dtype=torch.float64, device=device)
+        self._restart_clock()
+
+    def resume(self, progress: Progress) -> None:
+        """Take over the sums of an interrupted run; each rank holds those of its micro-batches."""
+        mine = list(self._plan.micro_batches_of(self._collective.world.rank))
+        if progress.loss_sums:
+            sums = torch.tensor(progress.loss_sums, dtype=torch.float64, device=self._sums.device)
+            self._sums[mine] = sums[mine]
+        self._restart_clock()
+
+    def add(self, progress: Progress, step: Step, result: StepResult) -> Progress:
+        """Count a step. Raises DivergedError after too many skipped ones in a row."""
+        self._sums += result.losses.double()
+        self._timed_steps += 1
+        self._wait_s += step.wait_s
+        self._grad_norm = result.grad_norm
+        skipped = progress.skipped_in_a_row + 1 if result.is_skipped else 0
+        if skipped >= self._max_skipped:
+            raise DivergedError(
+                f"steps {step.number + 2 - skipped} to {step.number + 1}: {skipped} in a row had inf or "
+                f"NaN gradients (engine.max_skipped_steps={self._max_skipped}); lower optim.lr_base, "
+                "raise optim.warmup_epochs or set optim.clip_grad=1.0"
+            )
+        return replace(
+            progress,
+            step=step.number + 1,
+            updates=progress.updates + (not result.is_skipped),
+            skipped_in_a_row=skipped,
+            skipped_steps=progress.skipped_steps + result.is_skipped,
+            loss_steps=progress.loss_steps + 1,
+            top1=None,
+        )
+
+    def carry(self, progress: Progress) -> Progress:
+        """Progress with the sums so far, as a checkpoint keeps them. Raises DivergedError."""
+        sums = self._collective.total(self._sums.cpu().clone())
+        if not bool(torch.isfinite(sums).all()) and not progress.skipped_in_a_row:
+            raise DivergedError(
+                f"the loss is not finite at step {progress.step}; the last checkpoint is from before "
+                "it: lower optim.lr_base or set optim.clip_grad=1.0"
+            )
+        return replace(progress, loss_sums=tuple(sums.tolist()))
+
+    def collect(self, progress: Progress, lr: float) -> tuple[dict[str, float], Progress]:
+        """Metrics since the last call, by their names in the journal. Raises DivergedError."""
+        sums = self.carry(progress).loss_sums
+        seconds = time.perf_counter() - self._began
+        images = self._timed_steps * self._plan.global_batch
+        metrics = {
+            "train/loss": math.fsum(sums) / (len(sums) * max(1, progress.loss_steps)),
+            "train/lr": lr,
+            "train/skipped_steps": float(progress.skipped_steps),
+            "perf/img_per_s": images / seconds,
+            "perf/data_wait_pct": 100 * self._wait_s / seconds,
+            "progress/epoch": progress.step / self._plan.steps_per_epoch,
+            "progress/images": float(progress.step * self._plan.global_batch),
+        }
+        if self._grad_norm is not None:
+            metrics["train/grad_norm"] = self._grad_norm
+        self._sums.zero_()
+        self._restart_clock()
+        return metrics, replace(progress, loss_sums=(), loss_steps=0)
+
+    def pause(self) -> float:
+        """A time to hand to ``go_on``: what lies between is no training time."""
+        return time.perf_counter()
+
+    def go_on(self, paused: float) -> None:
+        """End a pause."""
+        self._began += time.perf_counter() - paused
+
+    def _restart_clock(self) -> None:
+        self._began = time.perf_counter()
+        self._wait_s = 0.0
+        self._timed_steps = 0
+        self._grad_norm: float | None = None

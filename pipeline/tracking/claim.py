@@ -1,0 +1,59 @@
+"""Which training a run folder belongs to: one config (but for free settings), one data set."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.config import Config, read_resolved
+from pipeline.config.load import training_differences, write_resolved
+from pipeline.errors import UserError
+from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
+
+_SHOWN_DIFFERENCES = 8
+
+
+def run_folder_of(config: Config) -> RunFolder:
+    """The folder of a config's run; nothing is created."""
+    return RunFolder(Path(config.runs_root) / config.name)
+
+
+def check_claim(config: Config, digests: Mapping[str, str] | None = None) -> RunFolder:
+    """The run's folder, if this config and these shards may train in it.
+
+    digests: sha256 (hex) per split; None leaves the data unchecked. Raises UserError where
+    the folder holds a run with other settings or other data.
+    """
+    folder = run_folder_of(config)
+    if folder.config.is_file():
+        differences = training_differences(config, read_resolved(folder.config))
+        if differences:
+            listed = "".join(f"\n  {text}" for text in differences[:_SHOWN_DIFFERENCES])
+            more = len(differences) - _SHOWN_DIFFERENCES
+            listed += f"\n  and {more} more" if more > 0 else ""
+            raise UserError(
+                f"{folder.path} holds a run with another config:{listed}\n"
+                f"use another name (name={config.name}-2), those settings, or delete the folder"
+            )
+    known = read_run_info(folder.path).get("shards", {})
+    for split, digest in (digests or {}).items():
+        if known.get(split, digest) != digest:
+            raise UserError(
+                f"{folder.path} was trained on other shards: the {split} split of "
+                f"data.root={config.data.root} has digest {digest[:12]}, the run's was "
+                f"{known[split][:12]}; use those shards or another name"
+            )
+    return folder
+
+
+def claim(config: Config, digests: Mapping[str, str]) -> RunFolder:
+    """Check and then mark the run's folder as this config's and these shards'."""
+    folder = check_claim(config, digests)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder.path, prefix=".config.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(write_resolved(config))
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, folder.config)
+    update_run_info(folder.path, shards=dict(digests))
+    return folder

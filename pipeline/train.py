@@ -1,0 +1,96 @@
+"""The training loop. Run it in this process with ``python -m pipeline.train CONFIG``."""
+
+import argparse
+from collections.abc import Mapping
+
+from pipeline.checkpoint import Checkpoints, evaluated
+from pipeline.collective import connect
+from pipeline.config import Config, load
+from pipeline.data.loader import Loader
+from pipeline.device import open_device
+from pipeline.engine import Engine
+from pipeline.errors import run_cli
+from pipeline.evaluate import evaluate
+from pipeline.meter import Meter
+from pipeline.models.build import build_model
+from pipeline.optim import Schedule, build_optimizer
+from pipeline.plan import due, make_plan
+from pipeline.preempt import StopRequest
+from pipeline.shards import open_split
+from pipeline.tracking.claim import claim
+from pipeline.tracking.session import tracking
+from pipeline.view import Result, View, train_command
+from pipeline.world import World, from_environment
+
+
+def train(
+    config: Config, world: World, stop: StopRequest, resume_command: str, facts: Mapping[str, str]
+) -> Result:
+    """Train from the newest checkpoint to the end, or until ``stop`` is requested.
+
+    Raises PipelineError with the exit code that belongs to it, on every rank.
+    """
+    device = open_device(config, world)
+    train_split = open_split(config.data.root, config.data.train_split)
+    val_split = open_split(config.data.root, config.data.val_split)
+    plan = make_plan(config, world.size, len(train_split), len(val_split))
+    collective = connect(world, config.device, config.engine.timeout_s)
+    digests = {split.split: split.digest for split in (train_split, val_split)}
+    folder = collective.on_main(lambda: claim(config, digests))
+
+    model = build_model(config.model, config.seed, config.augment.img_size)
+    engine = Engine(model, build_optimizer(model, config.optim, plan.lr_peak), config, plan)
+    schedule = Schedule(config.optim, config.train, plan)
+    loader = Loader(config, plan, world.rank, device, train_split, val_split, model.drop_path_rates)
+    checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint.keep_last)
+    meter = Meter(config, plan, collective, device)
+
+    progress = checkpoints.restore(engine, loader.blank_images())
+    meter.resume(progress)
+    with tracking(collective, folder, config, facts, (train_split, val_split)) as tracker:
+        view = View(config, plan, folder, world, progress.step)
+        for step in loader.steps(progress.step):
+            lr = schedule.lr(step.number)
+            progress = meter.add(progress, step, engine.train_step(step, lr))
+            done, total, epoch = progress.step, plan.total_steps, plan.steps_per_epoch
+            stopping = collective.agree(stop.requested)
+            metrics: dict[str, float] = {}
+
+            if due(done, config.tracking.every_steps, total):
+                metrics, progress = meter.collect(progress, lr)
+            paused = meter.pause()
+            if due(done, config.evaluate.every_epochs * epoch, total):
+                scores = evaluate(engine, loader, collective)
+                metrics |= scores.metrics()
+                progress = evaluated(progress, scores.top1)
+            tracker.log(metrics, done)
+            if (
+                stopping
+                or due(done, config.checkpoint.every_epochs * epoch, total)
+                or due(done, config.checkpoint.every_steps, total)
+            ):
+                checkpoints.save(engine, meter.carry(progress))
+            meter.go_on(paused)
+            view.update(done, metrics)
+            if stopping:
+                break
+        result = view.close(progress, tracker.link, resume_command)
+        tracker.end("FINISHED" if result.is_complete else stop.end_status, result.summary())
+    collective.close()
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=__doc__)
+    parser.add_argument("config", help="config file, such as configs/digits.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    args = parser.parse_args()
+    stop = StopRequest().install()
+    config = load(args.config, args.overrides).config
+    command = train_command(args.config, args.overrides)
+    result = train(config, from_environment(), stop, command, {})
+    return 0 if result.is_complete else stop.exit_code
+
+
+if __name__ == "__main__":
+    run_cli(main)

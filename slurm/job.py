@@ -1,0 +1,55 @@
+"""What runs in each task of a job: picklable, and light until it is called."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.config import Config
+from pipeline.errors import PipelineError
+from pipeline.preempt import StopRequest
+from slurm import submission
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended."""
+
+    exit_code: int
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Trains in this task as one rank of the job."""
+
+    config: Config
+    cluster: Literal["local", "slurm"]
+    resume_command: str
+    facts: Mapping[str, str]
+    """Tags of the run that only the launcher knows, such as the commit."""
+
+    def __call__(self) -> Outcome:
+        # Signals first: importing torch takes seconds in which one may come.
+        stop = StopRequest(requeues=self.cluster == "slurm").install()
+        submission.export_world()
+        outcome = self._train(stop)
+        if self.cluster == "slurm" and outcome.exit_code:
+            print(f"error: {outcome.message}", file=sys.stderr, flush=True)
+            sys.exit(outcome.exit_code)
+        return outcome
+
+    def _train(self, stop: StopRequest) -> Outcome:
+        from pipeline.train import train
+        from pipeline.world import from_environment
+
+        world = from_environment()
+        try:
+            result = train(self.config, world, stop, self.resume_command, self.facts)
+        except PipelineError as error:
+            return Outcome(error.exit_code, str(error))
+        if result.is_complete:
+            return Outcome(0)
+        if stop.requeues and world.is_main:
+            submission.requeue()
+        return Outcome(stop.exit_code, f"stopped by {stop.signal_name} after a checkpoint")
