@@ -4,7 +4,6 @@ First write wins: a run that restarts from an older checkpoint computes the same
 so a metric at or before the last step that it has been written for is dropped.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.tracking.locks import lock
 
 Record = dict[str, Any]
 
@@ -84,7 +84,12 @@ class Journal:
         self._mutex = threading.Lock()
         self._file = path.open("ab")
         try:
-            _lock(self._file.fileno(), path)
+            # Patient: on a requeue the process before may still be on its way out.
+            if not lock(self._file.fileno(), _LOCK_WAIT_S):
+                raise UserError(
+                    f"run {path.parent.name}: another process trains in {path.parent}; wait for "
+                    "it, end it, or give this run another name (name=...)"
+                )
             _drop_half_line(path)
             written = read_journal(path)
         except BaseException:
@@ -193,21 +198,6 @@ def _number(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    """Wait a little: on a requeue the process before may still be on its way out."""
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"run {path.parent.name}: another process trains in {path.parent}; wait for "
-                    "it, end it, or give this run another name (name=...)"
-                ) from None
-            time.sleep(0.2)
 
 
 def _drop_half_line(path: Path) -> None:

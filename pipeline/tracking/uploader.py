@@ -4,10 +4,8 @@ Whatever happens between two writes of the cursor is sent again, which the store
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from pipeline.errors import DataError
 from pipeline.tracking.batch import gather, lost_state
 from pipeline.tracking.journal import now_ms, read_journal
 from pipeline.tracking.lifecycle import Lifecycle
+from pipeline.tracking.locks import lock
 from pipeline.tracking.mlflow_store import MlflowStore, StoreRefused
 from pipeline.tracking.redact import redact
 from pipeline.tracking.run_folder import (
@@ -31,7 +30,6 @@ CHUNK_BYTES = 1 << 19
 """Journal that is sent between two writes of the cursor."""
 
 _CHECK_BYTES = 256
-_LOCK_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -159,16 +157,5 @@ def uploading(path: Path, wait_s: float | None) -> Iterator[bool]:
 
     Yields False where another one keeps it for longer than ``wait_s`` (None waits forever).
     """
-    deadline = None if wait_s is None else time.monotonic() + wait_s
     with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if deadline is not None and time.monotonic() > deadline:
-                    yield False
-                    return
-                time.sleep(_LOCK_POLL_S)
-                continue
-            yield True
-            return
+        yield lock(file.fileno(), wait_s)

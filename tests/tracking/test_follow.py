@@ -141,8 +141,8 @@ def test_an_unreachable_server_delays_nothing_and_a_later_sync_brings_all(
     tracker = start(uri=NOWHERE)
     for step in range(300):
         tracker.log({"train/loss": float(step)}, step)
-    assert time.monotonic() - began < 5
     tracker.end("FINISHED")
+    assert time.monotonic() - began < 5
     assert f"python -m pipeline.tracking sync {folder.path}" in " ".join(
         capsys.readouterr().err.split()
     )

@@ -1,7 +1,9 @@
 """Finding runs by name, and run.json under two writers."""
 
+import errno
 import json
-import multiprocessing
+import os
+import threading
 
 import pytest
 
@@ -36,22 +38,38 @@ def test_an_unknown_run_lists_near_names(tmp_path):
         resolve_run("zzz", tmp_path / "nowhere")
 
 
-def _add(folder, name):
-    for index in range(25):
-        update_run_info(folder, **{f"{name}{index}": index})
-
-
 def test_two_writers_of_run_json_lose_nothing(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_add, args=(tmp_path, name)) for name in "ab"]
+    together = threading.Barrier(2)
+
+    def add(name):
+        for index in range(40):
+            together.wait()
+            update_run_info(tmp_path, **{f"{name}{index}": index})
+
+    writers = [threading.Thread(target=add, args=(name,)) for name in "ab"]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0]
-    expected = {f"{name}{index}": index for name in "ab" for index in range(25)}
+    expected = {f"{name}{index}": index for name in "ab" for index in range(40)}
     assert read_run_info(tmp_path) == expected
     assert sorted(p.name for p in tmp_path.iterdir()) == [".run.json.lock", "run.json"]
+
+
+@pytest.mark.parametrize(("number", "locked"), [(errno.ENOSYS, True), (errno.EBADF, False)])
+def test_a_file_system_without_locks_keeps_nobody_from_writing(
+    tmp_path, monkeypatch, number, locked
+):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pipeline.tracking.locks.fcntl.flock", refuse)
+    if not locked:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            update_run_info(tmp_path, a=1)
+        return
+    update_run_info(tmp_path, a=1)
+    assert read_run_info(tmp_path) == {"a": 1}
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
