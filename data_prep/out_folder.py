@@ -41,7 +41,10 @@ def opened(out: Path) -> Generator[None]:
     try:
         with only_writer(out):
             remove_leftovers(out)
-            yield
+            try:
+                yield
+            finally:
+                remove_leftovers(out)  # of workers that were ended
     finally:
         if created and out.is_dir() and not any(out.iterdir()):
             out.rmdir()

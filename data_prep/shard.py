@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if not __package__:  # run as a script: imports are absolute
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad  # noqa: E402
 from data_prep.sharding import Request, Watcher, shard_source  # noqa: E402

@@ -20,7 +20,7 @@ from data_prep.out_folder import SplitState, examine, existing_dataset, existing
 from data_prep.shard_plan import ShardTask, SplitPlan, chosen_shards
 from data_prep.sources import SPLITS, Source
 from data_prep.sources.imagefolder import open_folder
-from data_prep.wording import printable
+from data_prep.wording import plural, printable
 from data_prep.work_folder import WorkFolder
 from data_prep.workers import run_tasks
 from pipeline.errors import DataError, UserError
@@ -211,7 +211,7 @@ def _class_list(source: Source, out: Path, manifest: Manifest | None) -> list[st
 def _notices(source: Source) -> list[str]:
     hidden = sum(listing.hidden_files for listing in source.listings)
     notices = [*source.notices, *(text for part in source.listings for text in part.notices)]
-    return [*notices, f"ignored {hidden} hidden files"] if hidden else notices
+    return [*notices, f"ignored {plural(hidden, 'hidden file')}"] if hidden else notices
 
 
 def _keep_apart(source: Path, out: Path) -> None:

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.shard import main
+from pipeline.errors import run_cli
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -67,8 +70,8 @@ class Ran:
 
 
 @pytest.fixture
-def shard(tmp_path: Path) -> Callable[..., Ran]:
-    """``shard(SOURCE, OUT, "--seed", "1")``: the command, in tmp_path."""
+def shard_process(tmp_path: Path) -> Callable[..., Ran]:
+    """``shard_process(SOURCE, OUT, "--seed", "1")``: the command, started in tmp_path."""
 
     def run(*arguments: object) -> Ran:
         done = subprocess.run(
@@ -76,11 +79,28 @@ def shard(tmp_path: Path) -> Callable[..., Ran]:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            errors="backslashreplace",
             timeout=120,
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """The same within this process, which saves the start of an interpreter."""
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["shard.py", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            run_cli(main)
+        assert isinstance(left.value.code, int)
+        return Ran(left.value.code, *capsys.readouterr())
 
     return run
 

@@ -74,13 +74,13 @@ def test_every_sample_comes_back(written: Path, pets: Path, split: str, folder: 
 
 
 def test_workers_do_not_change_a_byte(
-    pets: Path, tmp_path: Path, shard: Shard, contents: Contents
+    pets: Path, tmp_path: Path, shard: Shard, shard_process: Shard, contents: Contents
 ) -> None:
     pytest.importorskip("nvidia.dali")
     (pets / "train" / "ant" / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    for workers in (1, 3):
-        out = tmp_path / f"out{workers}"
-        ran = shard(pets, out, "--samples-per-shard", 5, "--seed", 9, "--workers", workers)
+    flags = ("--samples-per-shard", 5, "--seed", 9, "--check", "full")
+    for run, workers in ((shard, 1), (shard_process, 3)):
+        ran = run(pets, tmp_path / f"out{workers}", *flags, "--workers", workers)
         assert ran.code == 0, ran.err
     assert contents(tmp_path / "out1") == contents(tmp_path / "out3")
 
