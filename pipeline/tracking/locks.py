@@ -1,8 +1,11 @@
 """Locks between processes, on the file systems that have them."""
 
+import contextlib
 import errno
 import fcntl
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 _POLL_S = 0.1
 # Lustre mounted without `flock`, and some NFS servers. There nobody can lock, and a training
@@ -29,3 +32,11 @@ def lock(descriptor: int, wait_s: float | None) -> bool:
             return True
         else:
             return True
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock on ``path`` (created where missing), waiting for it."""
+    with path.open("a") as file:
+        lock(file.fileno(), wait_s=None)
+        yield

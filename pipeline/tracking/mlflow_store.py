@@ -8,10 +8,12 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PreflightError
 from pipeline.tracking.batch import Point, RunState
+from pipeline.tracking.locks import exclusive
 from pipeline.tracking.redact import redact
 from pipeline.tracking.store_uri import StoreUri
 
@@ -70,8 +72,9 @@ class MlflowStore:
     def __init__(self, store: StoreUri):
         self._store = store
         _check_writable(store)
-        with self._asking():
+        with self._asking(), _one_at_a_time(store):
             self._client: Any = _load_mlflow().MlflowClient(tracking_uri=store.uri)
+            self._client.search_experiments(max_results=1)
 
     def open_run(self, run_key: str, experiment: str, name: str, start_ms: int) -> MlflowRun:
         """The run of this key, made where there is none yet."""
@@ -160,7 +163,7 @@ class MlflowStore:
 
     def _artifact_location(self, experiment: str) -> str | None:
         path = self._store.sqlite_path
-        return None if path is None else (path.parent / "mlruns" / experiment).as_uri()
+        return None if path is None else (_artifact_root(path) / experiment).as_uri()
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
@@ -208,6 +211,22 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(store: StoreUri) -> Iterator[None]:
+    """Two processes that make the tables of one SQLite file at once break each other's."""
+    if store.sqlite_path is None:
+        yield
+        return
+    folder = _artifact_root(store.sqlite_path)
+    folder.mkdir(exist_ok=True)
+    with exclusive(folder / ".lock"):
+        yield
+
+
+def _artifact_root(sqlite_path: Path) -> Path:
+    return sqlite_path.parent / "mlruns"
 
 
 def _check_writable(store: StoreUri) -> None:

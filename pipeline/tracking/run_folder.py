@@ -1,17 +1,15 @@
 """The folder of one run: the paths in it, run.json, and finding a run by its name."""
 
-import contextlib
 import difflib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError, UserError
-from pipeline.tracking.locks import lock
+from pipeline.tracking.locks import exclusive
 
 
 @dataclass(frozen=True)
@@ -153,11 +151,3 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (created where missing), waiting for it."""
-    with path.open("a") as file:
-        lock(file.fileno(), wait_s=None)
-        yield

@@ -82,18 +82,35 @@ def start(folder):
 
 
 @pytest.fixture
-def command():
-    """Run ``python -m pipeline.tracking ...`` and return what it did."""
+def begin():
+    """Start ``python -m pipeline.tracking ...`` and return the process."""
 
     def command(*arguments, cwd, **environment):
-        return subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.tracking", *map(str, arguments)],
             cwd=cwd,
             env=os.environ | {"PYTHONPATH": CODE} | environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
         )
+        started.append(process)
+        return process
+
+    started = []
+    yield command
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def command(begin):
+    """Run ``python -m pipeline.tracking ...`` to its end; returns a CompletedProcess."""
+
+    def command(*arguments, cwd, **environment):
+        process = begin(*arguments, cwd=cwd, **environment)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return command

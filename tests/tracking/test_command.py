@@ -10,15 +10,27 @@ from pipeline.tracking.run_folder import update_run_info
 from pipeline.tracking.store_uri import StoreUri
 
 
-def test_a_first_sync_makes_the_store_and_only_json_reaches_stdout(start, tmp_path, command):
+def test_two_first_syncs_at_once_make_one_store_and_only_json_reaches_stdout(
+    start, tmp_path, begin
+):
     start().end("FINISHED")
-    done = command("sync", "digits", "--json", cwd=tmp_path, MLFLOW_TRACKING_URI="")
-    assert done.returncode == 0, done.stderr
-    (result,) = json.loads(done.stdout)
-    assert (result["run"], result["outcome"], result["status"]) == ("digits", "synced", "FINISHED")
-    assert result["uri"] == f"sqlite:///{tmp_path}/mlflow.db"
-    assert done.stderr.startswith("digits: ")
-    assert len(done.stderr.splitlines()) == 1  # no word of alembic's
+    (tmp_path / "runs" / "digits").rename(tmp_path / "runs" / "first")
+    start().end("KILLED")
+    both = [
+        begin("sync", run, "--json", cwd=tmp_path, MLFLOW_TRACKING_URI="")
+        for run in ("first", "digits")
+    ]
+    results = []
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert len(err.splitlines()) == 1  # no word of alembic's
+        results += json.loads(out)
+    assert [(r["run"], r["outcome"], r["status"]) for r in results] == [
+        ("first", "synced", "FINISHED"),
+        ("digits", "synced", "KILLED"),
+    ]
+    assert {result["uri"] for result in results} == {f"sqlite:///{tmp_path}/mlflow.db"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mlflow.db", "mlruns", "runs"]
 
 

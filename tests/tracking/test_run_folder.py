@@ -42,7 +42,7 @@ def test_two_writers_of_run_json_lose_nothing(tmp_path):
     together = threading.Barrier(2)
 
     def add(name):
-        for index in range(40):
+        for index in range(15):
             together.wait()
             update_run_info(tmp_path, **{f"{name}{index}": index})
 
@@ -51,7 +51,7 @@ def test_two_writers_of_run_json_lose_nothing(tmp_path):
         writer.start()
     for writer in writers:
         writer.join()
-    expected = {f"{name}{index}": index for name in "ab" for index in range(40)}
+    expected = {f"{name}{index}": index for name in "ab" for index in range(15)}
     assert read_run_info(tmp_path) == expected
     assert sorted(p.name for p in tmp_path.iterdir()) == [".run.json.lock", "run.json"]
 
