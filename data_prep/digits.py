@@ -12,12 +12,12 @@ from typing import Any
 if not __package__:  # run as a script: imports are absolute
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from pipeline.errors import UserError, run_cli  # noqa: E402
-from pipeline.log import info  # noqa: E402
+from pipeline.errors import UserError, run_cli
+from pipeline.log import info
 
 SIDE_PIXELS = 64
 JPEG_QUALITY = 95

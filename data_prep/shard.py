@@ -13,12 +13,12 @@ from pathlib import Path
 if not __package__:  # run as a script: imports are absolute
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad  # noqa: E402
-from data_prep.sharding import Request, Watcher, shard_source  # noqa: E402
-from data_prep.summary import as_json, as_text  # noqa: E402
-from data_prep.workers import Stopped, stop_signals  # noqa: E402
-from pipeline.errors import UserError, run_cli  # noqa: E402
-from pipeline.log import ProgressLine, info, warn  # noqa: E402
+from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
+from data_prep.sharding import Request, Watcher, shard_source
+from data_prep.summary import as_json, as_text
+from data_prep.workers import Stopped, stop_signals
+from pipeline.errors import UserError, run_cli
+from pipeline.log import ProgressLine, info, warn
 
 _GETTING_IMAGENET = """\
 Getting ImageNet (ILSVRC2012, 1,281,167 + 50,000 images, 145 GB):

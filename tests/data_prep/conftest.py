@@ -100,7 +100,8 @@ def shard(
         with pytest.raises(SystemExit) as left:
             run_cli(main)
         assert isinstance(left.value.code, int)
-        return Ran(left.value.code, *capsys.readouterr())
+        printed = capsys.readouterr()
+        return Ran(left.value.code, printed.out, printed.err)
 
     return run
 

@@ -1,5 +1,7 @@
 """Order and shard boundaries: pure functions of the samples, the seed and the options."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,7 @@ def test_shards_are_adjacent_slices_of_nearly_equal_size(samples: int, shards: i
     bounds = [shard_bounds(samples, shards, k) for k in range(shards)]
     assert bounds[0][0] == 0
     assert bounds[-1][1] == samples
-    assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(bounds))
     sizes = [stop - start for start, stop in bounds]
     assert max(sizes) - min(sizes) <= 1
 
