@@ -97,47 +97,45 @@ class AugmentConfig(Section):
         return self
 
 
+class MetaFormerConfig(Section):
+    """The paper's architecture; read where model.name is metaformer."""
+
+    depths: Counts = (2, 2, 6, 2)
+    """Blocks per stage."""
+    dims: Counts = (64, 128, 320, 512)
+    """Channels per stage."""
+    token_mixers: TokenMixers = "pooling"
+    """Token mixer of all stages, or a list with one per stage."""
+    pool_size: Annotated[int, Field(ge=1)] = 3
+    """Side of the pooling mixer's window, odd."""
+    layer_scale_init: Positive = 1e-5
+    """Initial LayerScale."""
+
+    @model_validator(mode="after")
+    def _one_entry_per_stage(self) -> Self:
+        stages = len(self.depths)
+        if len(self.dims) != stages:
+            raise ValueError(f"depths has {stages} stages, dims has {len(self.dims)}; make them equal")
+        if isinstance(self.token_mixers, tuple) and len(self.token_mixers) != stages:
+            raise ValueError(
+                f"token_mixers has {len(self.token_mixers)} entries for {stages} stages; "
+                "give one per stage, or one name for all"
+            )
+        if self.pool_size % 2 == 0:
+            raise ValueError(f"pool_size={self.pool_size} must be odd; use {self.pool_size + 1}")
+        return self
+
+
 class ModelConfig(Section):
     """The network: `metaformer` is the paper's own; any other name is timm's."""
 
     name: str = "metaformer"
-    """metaformer, or the name of a timm model."""
+    """metaformer, or the name of a timm model such as poolformer_m48."""
     num_classes: Annotated[int, Field(ge=2)] = 1000
     """Classes of the head."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Stochastic depth of the last block; grows linearly from 0."""
-    depths: Counts | None = None
-    """Blocks per stage (metaformer)."""
-    dims: Counts | None = None
-    """Channels per stage (metaformer)."""
-    token_mixers: TokenMixers | None = None
-    """Token mixer of all stages, or a list with one per stage (metaformer)."""
-    pool_size: Annotated[int, Field(ge=1)] = 3
-    """Side of the pooling mixer's window, odd (metaformer)."""
-    layer_scale_init: Positive | None = None
-    """Initial LayerScale (metaformer)."""
-
-    @model_validator(mode="after")
-    def _metaformer_settings(self) -> Self:
-        own = ("depths", "dims", "token_mixers", "layer_scale_init")
-        given = [name for name in own if getattr(self, name) is not None]
-        if self.name != "metaformer":
-            if given:
-                raise ValueError(
-                    f"{', '.join(given)} belong to name: metaformer, not to timm's {self.name}; "
-                    "remove them (null) or set name: metaformer"
-                )
-            return self
-        if missing := [name for name in own if name not in given]:
-            raise ValueError(f"name: metaformer needs {', '.join(missing)}; configs/s12.yaml has an example")
-        stages = len(self.depths or ())
-        if len(self.dims or ()) != stages:
-            raise ValueError(f"depths has {stages} stages, dims has {len(self.dims or ())}; make them equal")
-        if isinstance(self.token_mixers, tuple) and len(self.token_mixers) != stages:
-            raise ValueError(f"token_mixers has {len(self.token_mixers)} entries for {stages} stages")
-        if self.pool_size % 2 == 0:
-            raise ValueError(f"pool_size={self.pool_size} must be odd")
-        return self
+    metaformer: MetaFormerConfig = MetaFormerConfig()
 
 
 class OptimConfig(Section):
@@ -264,7 +262,7 @@ class Config(Section):
     """What trains."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
-    model: ModelConfig = ModelConfig(depths=(2, 2, 6, 2), dims=(64, 128, 320, 512), token_mixers="pooling", layer_scale_init=1e-5)
+    model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     engine: EngineConfig = EngineConfig()

@@ -50,14 +50,14 @@ def build_model(config: ModelConfig, seed: int, img_size: int) -> MetaFormer | T
 
 
 def _build_metaformer(config: ModelConfig) -> MetaFormer:
-    assert config.depths and config.dims and config.token_mixers and config.layer_scale_init
-    mixers = config.token_mixers
+    own = config.metaformer
+    mixers = own.token_mixers
     return MetaFormer(
-        depths=config.depths,
-        dims=config.dims,
-        token_mixers=[mixers] * len(config.depths) if isinstance(mixers, str) else mixers,
-        pool_size=config.pool_size,
-        layer_scale_init=config.layer_scale_init,
+        depths=own.depths,
+        dims=own.dims,
+        token_mixers=[mixers] * len(own.depths) if isinstance(mixers, str) else mixers,
+        pool_size=own.pool_size,
+        layer_scale_init=own.layer_scale_init,
         num_classes=config.num_classes,
         drop_path=config.drop_path,
     )

@@ -1,0 +1,34 @@
+"""List the verbs, or run one: ``python -m pipeline compare A B`` is ``python -m pipeline.compare A B``."""
+
+import runpy
+import sys
+
+from pipeline.errors import UserError, run_cli
+
+VERBS = {
+    "config": "print a resolved config and where each value came from",
+    "plan": "steps, micro-batches per rank and the worlds that fit, without starting anything",
+    "dtype": "time bf16 and fp32 on this machine and name the faster",
+    "train": "train in this process (slurm/launch.py starts one per GPU)",
+    "evaluate": "loss, top-1 and top-5 of a run's checkpoint",
+    "compare": "runs side by side: settings that differ, metrics, deltas",
+    "tracking": "upload journals to MLflow, or open its UI",
+}
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print("usage: python -m pipeline VERB ...   (VERB --help says more)\n")
+        for verb, what in VERBS.items():
+            print(f"  {verb:<10}{what}")
+        return 0
+    verb = sys.argv[1]
+    if verb not in VERBS:
+        raise UserError(f"{verb!r} is no verb of pipeline; there are {', '.join(VERBS)}")
+    sys.argv = sys.argv[1:]
+    runpy.run_module(f"pipeline.{verb}", run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,42 @@
+"""Fixtures of all tests: small digits, their shards, and commands as a user runs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# One thread per process: several ranks share two cores, and sums must not depend on the machine.
+os.environ.update(OMP_NUM_THREADS="1", DS_ACCELERATOR="cpu", NO_COLOR="1")
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Run ``python ARGS`` in the checkout (or ``cwd``); returns code, stdout and stderr."""
+
+    def run(*args: object, cwd: Path = ROOT, timeout_s: float = 240, **env: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+        words = [sys.executable, *map(str, args)]
+        return subprocess.run(
+            words, cwd=cwd, env=environment, text=True, capture_output=True, timeout=timeout_s
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digit_shards(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    """The demo's shards: 1,442 + 355 images of 64 px."""
+    folder = tmp_path_factory.mktemp("digits")
+    for args in (
+        ("data_prep/digits.py", folder / "images"),
+        ("data_prep/shard.py", folder / "images", folder / "shards", "--workers", "1"),
+    ):
+        done = command(*args)
+        assert done.returncode == 0, done.stderr
+    return folder / "shards"
