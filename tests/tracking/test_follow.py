@@ -46,8 +46,13 @@ def test_a_training_is_uploaded_while_it_runs_and_done_when_it_ends(folder, star
         tracker.log({"train/loss": 1.0 - step / 10}, step)
     wait_for(lambda: store.runs() and store.history("train/loss"), "the first upload")
     assert store.only_run().info.status == "RUNNING"
+    uploader = tracker._uploader
+    assert os.getsid(uploader.pid) != os.getsid(0)  # Ctrl-C does not reach it
+    os.kill(uploader.pid, signal.SIGTERM)  # as a scheduler does to every process of a job
+    os.kill(uploader.pid, signal.SIGUSR2)
     tracker.log({"train/loss": 0.1}, 5)
     tracker.end("FINISHED")
+    assert uploader.returncode == 0
     tracker.end("FAILED")  # the first word counts
     assert store.only_run().info.status == "FINISHED"
     assert store.history("train/loss") == losses(folder)
@@ -94,18 +99,6 @@ def test_a_killed_training_is_lost_in_mlflow_until_it_runs_again(folder, store):
     assert len(store.history("train/loss")) == 21
 
 
-def test_the_uploader_outlives_ctrl_c_and_is_no_part_of_our_session(start, store, patient):
-    tracker = start(uri=store.uri)
-    uploader = tracker._uploader
-    assert os.getsid(uploader.pid) != os.getsid(0)
-    wait_for(lambda: store.runs(), "the first upload")
-    os.kill(uploader.pid, signal.SIGTERM)
-    os.kill(uploader.pid, signal.SIGUSR2)
-    tracker.end("FINISHED")
-    assert uploader.returncode == 0
-    assert store.only_run().info.status == "FINISHED"
-
-
 def test_an_uploader_killed_in_the_middle_loses_and_doubles_nothing(folder, store):
     journal = Journal(folder.journal)
     update_run_info(
@@ -137,23 +130,29 @@ def test_an_unreachable_server_delays_nothing_and_a_later_sync_brings_all(
     folder, start, store, monkeypatch, capsys
 ):
     monkeypatch.setattr(tracker_module, "DRAIN_WAIT_S", 1.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:t0psecret-uri@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0psecret-token")
     began = time.monotonic()
-    tracker = start(uri=NOWHERE)
+    tracker = start(uri=None, facts={"remote": "https://me:t0psecret-fact@example.org/x.git"})
     for step in range(300):
         tracker.log({"train/loss": float(step)}, step)
+    tracker.tags({"note": "see http://me:t0psecret-tag@host/"})
     tracker.end("FINISHED")
     assert time.monotonic() - began < 5
-    assert f"python -m pipeline.tracking sync {folder.path}" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"python -m pipeline.tracking sync {folder.path}" in shown
     assert tracker.link == NOWHERE
     wait_for(
         lambda: f"MLflow at {NOWHERE}: does not answer" in folder.tracking_log.read_text(),
         "a line in the log",
     )
-    assert "Traceback" not in folder.tracking_log.read_text()
     tracker._uploader.kill()
     tracker._uploader.wait()
+    texts = {p.name: p.read_text() for p in folder.path.rglob("*") if p.is_file()}
+    assert "127.0.0.1:9" in texts["run.json"]
+    assert "example.org/x.git" in texts["journal.jsonl"]
+    assert "Traceback" not in texts["tracking.log"]
+    assert [name for name, text in texts.items() if "t0psecret" in text] == []
     (result,) = sync_runs([folder.path], store.uri)
     assert result.outcome == "synced"
     assert store.history("train/loss") == losses(folder)

@@ -44,7 +44,7 @@ def test_everything_arrives_and_a_repetition_sends_nothing(folder, start, store)
     assert (run.info.run_name, run.info.status) == ("digits", "FINISHED")
     assert run.info.end_time == read_journal(folder.journal).records[-1]["t_ms"]
     assert run.data.params["optim.lr_base"] == "0.001"
-    assert run.data.params["model.depths"] == "[2, 2, 6, 2]"
+    assert run.data.params["augment.scale"] == "[0.08, 1]"
     expected = {"torch": "2.9.0", "state": "finished", "summary.best_top1": "97.5", "launches": "1"}
     assert expected.items() <= run.data.tags.items()
     assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
