@@ -5,7 +5,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from data_prep.sources import Entry
 
@@ -25,7 +24,7 @@ def assign_keys(entries: Sequence[Entry]) -> list[str]:
     character; where that collides or is too long, (cut and) followed by the first 8 hex digits
     of the sha256 of the original name, more digits if even those collide.
     """
-    stems = [PurePosixPath(entry.name).stem for entry in entries]
+    stems = [entry.name.rpartition("/")[2].rpartition(".")[0] for entry in entries]
     seen = Counter(stems)
     keys: dict[int, str] = {}
     for i, stem in enumerate(stems):
@@ -47,6 +46,8 @@ def assign_keys(entries: Sequence[Entry]) -> list[str]:
 
 def _settle(keys: dict[int, str], proposed: dict[int, str]) -> None:
     """Give the proposed keys that nobody else has or proposes."""
+    if not proposed:
+        return
     taken = Counter(keys.values()) + Counter(proposed.values())
     keys.update({i: key for i, key in proposed.items() if taken[key] == 1})
 

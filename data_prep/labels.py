@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from data_prep.sources import Entry, SplitListing
 from data_prep.wording import named, plural
@@ -16,7 +15,7 @@ def misplaced(entries: Sequence[Entry]) -> list[str]:
     """Names of files that carry another synset's id than their class folder."""
     found: list[str] = []
     for entry in entries:
-        prefix = _WNID_PREFIX.match(PurePosixPath(entry.name).name)
+        prefix = _WNID_PREFIX.match(entry.name.rpartition("/")[2])
         if prefix and _WNID_FOLDER.fullmatch(entry.class_name) and prefix[1] != entry.class_name:
             found.append(entry.name)
     return found

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -76,6 +77,7 @@ class _Team:
         and one process decides."""
         # DALI's threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
+        resource_tracker.ensure_running()  # starting it unblocks the signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         try:
             for _ in range(workers):

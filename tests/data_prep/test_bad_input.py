@@ -1,6 +1,7 @@
 """Every wrong input: its exit code, one clear message, nothing written."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -121,6 +122,18 @@ def test_out_that_cannot_be_a_folder(pets: Path, tmp_path: Path, shard: Shard) -
 def test_out_that_is_read_only(pets: Path, tmp_path: Path, shard: Shard) -> None:
     (tmp_path / "out").mkdir(mode=0o555)
     refused(shard(pets, "out", *FLAGS), 2, "OUT=out is not writable")
+
+
+def test_a_file_system_that_is_full(pets: Path, tmp_path: Path, shard: Shard) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        ran = shard(pets, "out", *FLAGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    refused(ran, 2, "pets-train-0000.tar cannot be written (File too large)", "make room")
+    assert not list((tmp_path / "out").rglob("*.t*"))
+    assert shard(pets, "out", *FLAGS).code == 0
 
 
 def test_too_many_bad_files(pets: Path, tmp_path: Path, shard_process: Shard) -> None:
