@@ -102,6 +102,8 @@ def _open(args: argparse.Namespace) -> int:
         return 0
     command = ui_command(store, args.port)
     info(f"{shlex.join(command[2:])}\nhttp://127.0.0.1:{args.port} (Ctrl-C ends it)")
+    # MLflow's queue of evaluation jobs: nine processes that a look at training runs has no use for.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.execv(sys.executable, command)
 
 

@@ -65,6 +65,7 @@ def test_open_uploads_and_starts_the_ui_of_the_runs_store(
     start().end("FINISHED")
     update_run_info(tmp_path / "runs" / "digits", tracking_uri=store.uri)
     started = []
+    monkeypatch.delenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", raising=False)
     monkeypatch.setattr(command_module.os, "execv", lambda _, command: started.append(command))
     monkeypatch.chdir(tmp_path / "runs")
     command_module.main(["open", "--runs-root", ".", "--port", "5055"])

@@ -173,7 +173,8 @@ def test_a_real_server(folder, start, tmp_path, empty_store, patient):
         cwd=tmp_path / "server",
         stdout=log,
         stderr=log,
-        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        env=os.environ
+        | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     try:
         tracker = start(uri=uri)  # before the server answers: the uploader has to try again
