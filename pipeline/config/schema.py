@@ -178,7 +178,7 @@ class TrainConfig(Section):
     """Images per optimizer step, over all ranks."""
     micro_batch: Count = 64
     """Images that one rank computes at once; the unit of determinism."""
-    max_steps: Count | None = None
+    max_steps: Annotated[Count | None, Free] = None
     """Stop after this many optimizer steps; the schedule stays that of all epochs."""
 
     @model_validator(mode="after")

@@ -1,16 +1,20 @@
 """The DALI graphs. They execute parameters and draw nothing; only importer of nvidia.dali."""
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, types  # pyright: ignore[reportMissingTypeStubs]
 
 from pipeline.data.augment import Transforms
 from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
 
 Jpegs = Sequence[NDArray[np.uint8]]
 
@@ -36,7 +40,7 @@ class DecodeStream:
         requests: Iterator[Request],
         batch_size: int,
         img_size: int,
-        device: torch.device,
+        device: "torch.device",
         decode: Literal["cpu", "gpu"],
         threads: int,
         prefetch: int,
@@ -55,14 +59,17 @@ class DecodeStream:
         )
         self._pipe.build()
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
+    def __iter__(self) -> "Iterator[torch.Tensor]":
         return self
 
-    def __next__(self) -> torch.Tensor:
+    def __next__(self) -> "torch.Tensor":
         try:
             (images,) = self._pipe.run()
         except RuntimeError as error:
             raise DataError(self._blame(error)) from error
+        # Here, not above: DecodeCheck's processes do without torch.
+        import torch
+
         self._in_flight.pop(0)
         # DALI reuses its buffer at the next run.
         return torch.from_dlpack(images.as_tensor()).clone()
@@ -145,7 +152,8 @@ class DecodeCheck:
             self._pipe = self._build()
         self._images = images
         try:
-            self._pipe.run()
+            with _silent_stderr():
+                self._pipe.run()
         except RuntimeError as error:
             self._pipe = None  # DALI declares a failed pipeline unusable
             return _reason(error)
@@ -164,6 +172,19 @@ class DecodeCheck:
         pipe: Any = graph()
         pipe.build()
         return pipe
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """The decoder writes of each refusal to file descriptor 2, past Python; we name it ourselves."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _reason(error: RuntimeError) -> str:
