@@ -86,7 +86,9 @@ class Checkpoints:
         tensors = _open_tensors(folder)
         for name, parameter in engine.parameters():
             for what in (MASTER, *MOMENTS):
-                engine.write(parameter, what, tensors[f"{what}/{name}"].get_tensor(f"{what}/{name}"))
+                engine.write(
+                    parameter, what, tensors[f"{what}/{name}"].get_tensor(f"{what}/{name}")
+                )
         with safe_open(folder / _BUFFERS, framework="pt") as file:
             for name, buffer in engine.module.named_buffers():
                 buffer.copy_(file.get_tensor(name))
@@ -105,7 +107,9 @@ class Checkpoints:
                 loads[owner] += value.numel()
                 if owner == self._collective.world.rank:
                     # NCHW contiguous: channels_last strides do not survive safetensors.
-                    mine[f"{what}/{name}"] = value.detach().to("cpu", torch.float32).contiguous().clone()
+                    mine[f"{what}/{name}"] = (
+                        value.detach().to("cpu", torch.float32).contiguous().clone()
+                    )
         return mine
 
     def _commit(self, engine: Engine, progress: Progress, temporary: Path, final: Path) -> None:

@@ -80,7 +80,9 @@ def connect(world: World, device: Literal["cpu", "cuda"], timeout_s: int) -> Col
     timeout = timedelta(seconds=timeout_s)
     os.environ["LOCAL_RANK"] = str(world.local_rank)  # DeepSpeed insists on it
     if world.size == 1:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+        dist.init_process_group(
+            backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout
+        )
     else:
         # One machine needs no name lookup, which can be slow or wrong on laptops.
         if world.nodes == 1:

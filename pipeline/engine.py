@@ -171,7 +171,9 @@ class Engine:
 
     def _gathered(self, parameter: nn.Parameter) -> Any:
         enabled = self._stage == 3
-        return self._deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=enabled)
+        return self._deepspeed.zero.GatheredParameters(
+            [parameter], modifier_rank=0, enabled=enabled
+        )
 
     def _link_states(self) -> None:
         # DeepSpeedZeroOptimizer links the moments when only its first group has any.

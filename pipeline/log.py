@@ -21,7 +21,9 @@ from rich.progress import (
 def console(stderr: bool = True) -> Console:
     """A rich console without guesses about the width of files and pipes."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 100, highlight=False, soft_wrap=True)
+    return Console(
+        file=stream, width=None if stream.isatty() else 100, highlight=False, soft_wrap=True
+    )
 
 
 def info(message: str) -> None:

@@ -48,4 +48,7 @@ class StopRequest:
         self.signal_name = signal.Signals(number).name
         if number == signal.SIGINT:
             # print() may be interrupted inside itself; write is safe in a handler.
-            os.write(sys.stderr.fileno(), b"\nstopping after this step and a checkpoint; Ctrl-C again quits at once\n")
+            os.write(
+                sys.stderr.fileno(),
+                b"\nstopping after this step and a checkpoint; Ctrl-C again quits at once\n",
+            )

@@ -235,7 +235,9 @@ def open_split(root: Path | str, split: str) -> ShardSplit:
             f"{root} holds the splits {', '.join(manifest.splits)}, not {split!r}; "
             f"set data.train_split / data.val_split or shard it with --split {split}"
         )
-    problems = [problem for shard in manifest.splits[split].shards for problem in _check(root, shard)]
+    problems = [
+        problem for shard in manifest.splits[split].shards for problem in _check(root, shard)
+    ]
     for name in (samples_name(manifest.dataset, split), names_name(manifest.dataset, split)):
         if not (root / name).is_file():
             problems.append(f"{name} is missing")

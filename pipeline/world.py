@@ -43,7 +43,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> World:
     def number(name: str, default: int) -> int:
         text = env.get(name, str(default))
         if not text.isdigit():
-            raise UserError(f"environment {name}={text!r} is not a number; unset it or fix the launcher")
+            raise UserError(
+                f"environment {name}={text!r} is not a number; unset it or fix the launcher"
+            )
         return int(text)
 
     size = number("WORLD_SIZE", 1)

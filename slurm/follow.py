@@ -45,10 +45,15 @@ class Follower:
         self._interrupts += 1
         controller = int(self._job.job_id)
         if self._interrupts == 1:
-            os.write(2, b"\nstopping after this step and a checkpoint; Ctrl-C again quits at once\n")
+            os.write(
+                2, b"\nstopping after this step and a checkpoint; Ctrl-C again quits at once\n"
+            )
             os.kill(controller, signal.SIGTERM)
             return
-        for process in [*psutil.Process(controller).children(recursive=True), psutil.Process(controller)]:
+        for process in [
+            *psutil.Process(controller).children(recursive=True),
+            psutil.Process(controller),
+        ]:
             process.kill()
         os._exit(130)
 

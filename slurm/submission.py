@@ -37,7 +37,9 @@ def sbatch_text(request: Request) -> str:
     from submitit.slurm.slurm import _make_sbatch_string
 
     command = f"{sys.executable} -u -m submitit.core._submit {request.log_folder.absolute()}"
-    return _make_sbatch_string(command=command, folder=request.log_folder.absolute(), **_slurm_parameters(request))
+    return _make_sbatch_string(
+        command=command, folder=request.log_folder.absolute(), **_slurm_parameters(request)
+    )
 
 
 def submit(request: Request, function: Any) -> Any:

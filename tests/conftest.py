@@ -19,7 +19,9 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def command() -> Command:
     """Run ``python ARGS`` in the checkout (or ``cwd``); returns code, stdout and stderr."""
 
-    def run(*args: object, cwd: Path = ROOT, timeout_s: float = 240, **env: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        *args: object, cwd: Path = ROOT, timeout_s: float = 240, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
         words = [sys.executable, *map(str, args)]
         return subprocess.run(

@@ -17,7 +17,9 @@ def main() -> int:
     loaded = load(args.file, args.overrides)
     settings = dotted(loaded.config)
     if args.json:
-        rows = {key: {"value": value, "from": loaded.places[key]} for key, value in settings.items()}
+        rows = {
+            key: {"value": value, "from": loaded.places[key]} for key, value in settings.items()
+        }
         print(json.dumps(rows, indent=2))
         return 0
     rows = [(f"{key}: {show(value)}", loaded.places[key]) for key, value in settings.items()]

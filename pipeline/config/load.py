@@ -174,4 +174,6 @@ def _near_miss(key: str, known: dict[str, Any]) -> str:
     last = {name.split(".")[-1]: name for name in known}
     if not close:
         close = [last[m] for m in difflib.get_close_matches(key.split(".")[-1], last, n=1)]
-    return f"; did you mean {close[0]}?" if close else "; `python -m pipeline.config FILE` lists all"
+    return (
+        f"; did you mean {close[0]}?" if close else "; `python -m pipeline.config FILE` lists all"
+    )

@@ -44,7 +44,9 @@ def read_tree(path: Path, problems: list[str]) -> dict[str, Leaf]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"config {path}: {reason}; name a YAML file such as configs/m48.yaml") from None
+        raise UserError(
+            f"config {path}: {reason}; name a YAML file such as configs/m48.yaml"
+        ) from None
     try:
         root = yaml.compose(text, _Loader)
     except yaml.YAMLError as error:

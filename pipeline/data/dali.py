@@ -161,7 +161,10 @@ class DecodeCheck:
 
     def _build(self) -> Any:
         @pipeline_def(
-            batch_size=self._BATCH, num_threads=self._threads, device_id=None, prefetch_queue_depth=1
+            batch_size=self._BATCH,
+            num_threads=self._threads,
+            device_id=None,
+            prefetch_queue_depth=1,
         )
         def graph() -> Any:
             jpegs = fn.external_source(source=lambda: list(self._images), dtype=types.UINT8, ndim=1)

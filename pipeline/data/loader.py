@@ -177,7 +177,9 @@ class Loader:
             index=index,
             images=self._normalised(pixels),
             targets=self._targets(self.train, ids),
-            drop_path=None if scales is None else torch.from_numpy(scales).to(self.device, self._dtype),
+            drop_path=None
+            if scales is None
+            else torch.from_numpy(scales).to(self.device, self._dtype),
             torch_seed=torch_seed(self.config.seed, number, index),
         )
 

@@ -51,9 +51,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, branch_scales: Tensor | None) -> Tensor:
         """x: (B, C, H, W); branch_scales: (B, 2) of drop path, None is no drop."""
         branch = self.layer_scale1(self.token_mixer(self.norm1(x)))
-        x = x + (branch if branch_scales is None else branch * branch_scales[:, 0, None, None, None])
+        x = x + (
+            branch if branch_scales is None else branch * branch_scales[:, 0, None, None, None]
+        )
         branch = self.layer_scale2(self.mlp(self.norm2(x)))
-        return x + (branch if branch_scales is None else branch * branch_scales[:, 1, None, None, None])
+        return x + (
+            branch if branch_scales is None else branch * branch_scales[:, 1, None, None, None]
+        )
 
 
 class PatchEmbedding(nn.Module):
@@ -122,7 +126,10 @@ class MetaFormer(nn.Module):
             Stage(
                 in_dim=dims[i - 1] if i else 0,
                 dim=dims[i],
-                blocks=[Block(dims[i], token_mixers[i], pool_size, layer_scale_init) for _ in range(depth)],
+                blocks=[
+                    Block(dims[i], token_mixers[i], pool_size, layer_scale_init)
+                    for _ in range(depth)
+                ],
             )
             for i, depth in enumerate(depths)
         )

@@ -37,7 +37,9 @@ def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_crops_are_distributed_as_torchvisions() -> None:
     count, width, height = 20_000, 500, 375
-    ours = train_transforms(CONFIG, 1, 0, np.arange(count), np.array([[width, height]] * count)).boxes
+    ours = train_transforms(
+        CONFIG, 1, 0, np.arange(count), np.array([[width, height]] * count)
+    ).boxes
     torch.manual_seed(0)
     image = torch.empty(3, height, width)
     theirs = np.array(
@@ -74,7 +76,11 @@ def test_epochs_draw_anew_and_neighbours_do_not_matter() -> None:
     assert np.array_equal(train_transforms(CONFIG, 9, 0, ids[7:9], sizes[7:9]).boxes, one[7:9])
 
 
-@given(width=st.integers(1, 3000), height=st.integers(1, 3000), crop=st.sampled_from([0.875, 0.9, 0.95, 1.0]))
+@given(
+    width=st.integers(1, 3000),
+    height=st.integers(1, 3000),
+    crop=st.sampled_from([0.875, 0.9, 0.95, 1.0]),
+)
 def test_evaluation_sizes_are_torchvisions(width: int, height: int, crop: float) -> None:
     t = eval_transforms(EvaluateConfig(crop_pct=crop), 224, np.array([[width, height]]))
     short = int(np.floor(224 / crop))

@@ -13,7 +13,9 @@ lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12).map(tuple)
 
 
 @given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 400), shards=lengths, window=st.sampled_from([None, 1, 3, 99]))  # fmt: skip
-def test_every_id_once_an_epoch(seed: int, epoch: int, shards: tuple[int, ...], window: int | None) -> None:
+def test_every_id_once_an_epoch(
+    seed: int, epoch: int, shards: tuple[int, ...], window: int | None
+) -> None:
     order = Order(seed, shards, global_batch=4, micro_batch=2, window=window)
     assert sorted(epoch_order(order, epoch)) == list(range(sum(shards)))
 

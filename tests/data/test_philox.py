@@ -28,7 +28,11 @@ def test_a_draw_depends_on_its_address_only() -> None:
     alone = np.concatenate([uniforms(3, 1, (5, ids[i : i + 1]), 7) for i in range(100)])
     assert np.array_equal(together, alone)
     assert np.array_equal(uniforms(3, 1, (5, ids), 4), together[:, :4])
-    for other in (uniforms(4, 1, (5, ids), 7), uniforms(3, 2, (5, ids), 7), uniforms(3, 1, (6, ids), 7)):
+    for other in (
+        uniforms(4, 1, (5, ids), 7),
+        uniforms(3, 2, (5, ids), 7),
+        uniforms(3, 1, (6, ids), 7),
+    ):
         assert not np.isclose(other, together).all(axis=1).any()
 
 

@@ -42,7 +42,9 @@ def test_features_are_timms_for_timms_weights() -> None:
 
 def test_identity_mixer_differs_from_pooling_in_nothing_but_the_mixer() -> None:
     pool = build_model(ModelConfig(), 3, 64)
-    none = build_model(ModelConfig.model_validate({"metaformer": {"token_mixers": "identity"}}), 3, 64)
+    none = build_model(
+        ModelConfig.model_validate({"metaformer": {"token_mixers": "identity"}}), 3, 64
+    )
     for (name, a), (other, b) in zip(pool.named_parameters(), none.named_parameters(), strict=True):
         assert name == other and torch.equal(a, b)
 
