@@ -1,4 +1,4 @@
-"""List the verbs, or run one: ``python -m pipeline compare A B`` is ``python -m pipeline.compare A B``."""
+"""List the verbs, or run one: ``python -m pipeline plan X`` is ``python -m pipeline.plan X``."""
 
 import runpy
 import sys

@@ -64,9 +64,9 @@ class Collective:
     def _outcome(action: Callable[[], T]) -> tuple[T | None, Exception | None]:
         try:
             return action(), None
-        except Exception as error:
-            if isinstance(error, PipelineError):
-                return None, error
+        except PipelineError as error:
+            return None, error
+        except Exception as error:  # noqa: BLE001 (a failure on one rank is one on all)
             # Only its text is sure to pass through pickle.
             return None, RuntimeError(f"{type(error).__name__}: {error}")
 

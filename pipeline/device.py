@@ -19,8 +19,8 @@ def open_device(config: Config, world: World) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise PreflightError(
-            f"device=cuda, but torch {torch.__version__} finds no GPU on {world.node_name}; check the "
-            "driver (nvidia-smi) or set device=cpu"
+            f"device=cuda, but torch {torch.__version__} finds no GPU on {world.node_name}; check "
+            "the driver (nvidia-smi) or set device=cpu"
         )
     present = torch.cuda.device_count()
     # A scheduler may show each task its own GPU only; then that one has number 0.

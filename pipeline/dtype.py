@@ -1,4 +1,4 @@
-"""Time a config's model in bf16 and fp32 on this machine and name the faster: stdout has the word."""
+"""Time a config's model in bf16 and fp32 on this machine; the faster one's name is on stdout."""
 
 import argparse
 import sys

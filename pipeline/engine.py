@@ -201,7 +201,7 @@ class Engine:
         return master.data if what == MASTER else self._inner_optimizer.state[master][what]
 
     def _write_stage3(self, parameter: nn.Parameter, what: str, value: Tensor) -> None:
-        """Set this rank's part; DeepSpeed's own setter refuses sizes that the ranks do not divide."""
+        """Set this rank's part; DeepSpeed's setter refuses sizes that the ranks do not divide."""
         key = None if what == MASTER else what
         part, _ = self._engine.optimizer._get_fp32_opt_state_partition(
             parameter, release_swap_buffers=False, optim_state_key=key

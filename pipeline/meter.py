@@ -43,9 +43,9 @@ class Meter:
         skipped = progress.skipped_in_a_row + 1 if result.is_skipped else 0
         if skipped >= self._max_skipped:
             raise DivergedError(
-                f"steps {step.number + 2 - skipped} to {step.number + 1}: {skipped} in a row had inf or "
-                f"NaN gradients (engine.max_skipped_steps={self._max_skipped}); lower optim.lr_base, "
-                "raise optim.warmup_epochs or set optim.clip_grad=1.0"
+                f"steps {step.number + 2 - skipped} to {step.number + 1}: {skipped} in a row had "
+                f"inf or NaN gradients (engine.max_skipped_steps={self._max_skipped}); lower "
+                "optim.lr_base, raise optim.warmup_epochs or set optim.clip_grad=1.0"
             )
         return replace(
             progress,
@@ -62,8 +62,8 @@ class Meter:
         sums = self._collective.total(self._sums.cpu().clone())
         if not bool(torch.isfinite(sums).all()) and not progress.skipped_in_a_row:
             raise DivergedError(
-                f"the loss is not finite at step {progress.step}; the last checkpoint is from before "
-                "it: lower optim.lr_base or set optim.clip_grad=1.0"
+                f"the loss is not finite at step {progress.step}; the last checkpoint is from "
+                "before it: lower optim.lr_base or set optim.clip_grad=1.0"
             )
         return replace(progress, loss_sums=tuple(sums.tolist()))
 

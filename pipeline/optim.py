@@ -40,7 +40,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.o
 
 
 class Schedule:
-    """Learning rate as a function of the optimizer step: timm's cosine with warm-up and cool-down."""
+    """Learning rate of an optimizer step: timm's cosine with warm-up and cool-down."""
 
     def __init__(self, config: OptimConfig, train: TrainConfig, plan: Plan):
         # The scheduler wants an optimizer to write to; the engine's own takes what we read here.

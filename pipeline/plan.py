@@ -62,21 +62,22 @@ def make_plan(config: Config, world_size: int, train_samples: int, val_samples: 
     if world_size > micro_batches:
         raise UserError(
             f"{world_size} ranks for train.global_batch / train.micro_batch = "
-            f"{train.global_batch} / {train.micro_batch} = {micro_batches} micro-batches: each rank "
-            f"needs at least one; use at most {micro_batches} ranks or train.micro_batch="
+            f"{train.global_batch} / {train.micro_batch} = {micro_batches} micro-batches: each "
+            f"rank needs at least one; use at most {micro_batches} ranks or train.micro_batch="
             f"{max(1, train.global_batch // world_size)}"
         )
     slots = -(-micro_batches // world_size)
     if config.engine.dtype == "bf16" and config.engine.zero_stage == 0 and slots > 1:
         raise UserError(
-            f"engine.zero_stage=0 with engine.dtype=bf16 cannot accumulate {slots} micro-batches per "
-            "rank in fp32 (DeepSpeed); use engine.zero_stage=1"
+            f"engine.zero_stage=0 with engine.dtype=bf16 cannot accumulate {slots} micro-batches "
+            "per rank in fp32 (DeepSpeed); use engine.zero_stage=1"
         )
     steps_per_epoch = train_samples // train.global_batch
     if steps_per_epoch == 0:
+        most = train_samples // train.micro_batch * train.micro_batch or train_samples
         raise UserError(
             f"train.global_batch={train.global_batch} is more than the {train_samples} training "
-            f"images; use at most {train_samples // train.micro_batch * train.micro_batch or train_samples}"
+            f"images; use at most {most}"
         )
     schedule_epochs = train.epochs + config.optim.cooldown_epochs
     schedule_steps = schedule_epochs * steps_per_epoch
@@ -103,7 +104,7 @@ def useful_worlds(micro_batches: int) -> list[int]:
 
 
 def due(step: int, every: int | None, total: int) -> bool:
-    """Is a periodic action due after ``step`` steps? Always after the last; never if ``every`` is None."""
+    """Is a periodic action due after ``step`` steps? Always after the last; never if every=None."""
     return every is not None and (step % every == 0 or step == total)
 
 

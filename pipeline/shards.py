@@ -100,9 +100,9 @@ class SplitManifest:
     """What decided the bytes: seed, shard count, check, source digest."""
     source: dict[str, Any]
     """Layout, path and size of the source."""
-    quarantine: list[Quarantined] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    side_files: list[SideFile] = field(default_factory=list)
+    quarantine: list[Quarantined] = field(default_factory=list[Quarantined])
+    warnings: list[str] = field(default_factory=list[str])
+    side_files: list[SideFile] = field(default_factory=list[SideFile])
 
     @property
     def samples(self) -> int:
@@ -140,8 +140,8 @@ def read_manifest(root: Path) -> Manifest:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["format_version"] != FORMAT_VERSION:
             raise DataError(
-                f"{path}: format_version={raw['format_version']}, this code reads {FORMAT_VERSION}; "
-                "write the shards again with data_prep/shard.py"
+                f"{path}: format_version={raw['format_version']}, this code reads "
+                f"{FORMAT_VERSION}; write the shards again with data_prep/shard.py"
             )
         splits = {name: _split_from_json(split) for name, split in raw["splits"].items()}
         return Manifest(raw["dataset"], raw["classes"], splits, raw["tools"])

@@ -50,7 +50,7 @@ def test_data_smaller_than_a_step_is_refused() -> None:
 def test_stage_0_in_bf16_accumulates_nothing() -> None:
     config = config_of(2, zero_stage=0, dtype="bf16")
     assert make_plan(config, 2, 100, 10).slots == 1
-    with pytest.raises(UserError, match="engine.zero_stage=0"):
+    with pytest.raises(UserError, match=r"engine\.zero_stage=0"):
         make_plan(config, 1, 100, 10)
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -43,11 +43,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     for override in overrides:
         _apply_override(override, leaves, problems)
     values = _nest(leaves, problems)
+    config: Config | None = None
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
         problems += [_describe(details, leaves) for details in error.errors()]
-    if problems:
+    if config is None or problems:
         listed = "".join(f"\n  {problem}" for problem in dict.fromkeys(problems))
         count = len(dict.fromkeys(problems))
         raise UserError(f"{path}: {count} problem{'s' * (count > 1)}{listed}")
@@ -85,7 +86,8 @@ def training_differences(ours: Config, theirs: Config) -> list[str]:
 def show(value: Any) -> str:
     """A value as it is written in a config file."""
     if isinstance(value, tuple):
-        return "[" + ", ".join(show(item) for item in value) + "]"
+        items = cast(tuple[Any, ...], value)
+        return "[" + ", ".join(show(item) for item in items) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
@@ -129,10 +131,11 @@ def _nest(leaves: dict[str, Leaf], problems: list[str]) -> dict[str, Any]:
         *sections, last = key.split(".")
         node = nested
         for section in sections:
-            node = node.setdefault(section, {})
-            if not isinstance(node, dict):
+            inner: Any = node.setdefault(section, {})
+            if not isinstance(inner, dict):
                 problems.append(f"{leaf.place}: {key}: {section} is a setting, not a section")
                 break
+            node = cast(dict[str, Any], inner)
         else:
             node[last] = leaf.value
     return nested

@@ -15,7 +15,7 @@ class _Loader(yaml.SafeLoader):
 
 
 # YAML 1.1 as PyYAML reads it wants a dot and a sign in floats; people write 3e-4.
-_Loader.add_implicit_resolver(
+_Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
@@ -86,6 +86,6 @@ def _flatten(
 def _construct(node: yaml.Node) -> Any:
     loader = _Loader("")
     try:
-        return loader.construct_object(node, deep=True)
+        return loader.construct_object(node, deep=True)  # pyright: ignore[reportUnknownMemberType]
     finally:
         loader.dispose()

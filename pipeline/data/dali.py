@@ -1,5 +1,8 @@
 """The DALI graphs. They execute parameters and draw nothing; only importer of nvidia.dali."""
 
+# DALI's type stubs leave out its constants and the arguments that may be None or data nodes.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from nvidia.dali import fn, pipeline_def, types  # pyright: ignore[reportMissingTypeStubs]
+from nvidia.dali import fn, pipeline_def, types
 
 from pipeline.data.augment import Transforms
 from pipeline.errors import DataError
@@ -93,8 +96,9 @@ class DecodeStream:
             for index, reason in enumerate(DecodeCheck().refusals(request.jpegs)):
                 if reason is not None:
                     return (
-                        f"{request.names(index)} cannot be decoded ({reason}); the shards hold a damaged "
-                        "image: run `python data_prep/shard.py SOURCE` into a new folder with --check full"
+                        f"{request.names(index)} cannot be decoded ({reason}); the shards hold a "
+                        "damaged image: run `python data_prep/shard.py SOURCE` into a new folder "
+                        "with --check full"
                     )
         return f"DALI failed: {error}"
 
@@ -179,7 +183,7 @@ class DecodeCheck:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """The decoder writes of each refusal to file descriptor 2, past Python; we name it ourselves."""
+    """The decoder writes of each refusal to descriptor 2, past Python; we name it ourselves."""
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

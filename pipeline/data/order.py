@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +49,15 @@ def epoch_order(order: Order, epoch: int) -> NDArray[np.int64]:
     if order.window is None:
         ids = rng.permutation(sum(order.shard_lengths))
     else:
-        starts = np.concatenate([[0], np.cumsum(order.shard_lengths)])
-        shards = rng.permutation(len(order.shard_lengths))
+        starts: list[int] = [0, *accumulate(order.shard_lengths)]
+        shards: list[int] = rng.permutation(len(order.shard_lengths)).tolist()
+        windows = (shards[i : i + order.window] for i in range(0, len(shards), order.window))
         ids = np.concatenate(
             [
                 rng.permutation(
                     np.concatenate([np.arange(starts[s], starts[s + 1]) for s in window])
                 )
-                for window in np.array_split(shards, range(order.window, len(shards), order.window))
+                for window in windows
             ]
         )
     ids.setflags(write=False)

@@ -40,4 +40,4 @@ def uniforms(
     counters[:, :, 1] = ids[:, None]
     counters[:, :, 2] = major
     words = philox4x32(counters.reshape(-1, 4), (seed, stream))
-    return (words.reshape(len(ids), -1)[:, :draws] + 0.5) / 2.0**32
+    return (words.reshape(len(ids), -1)[:, :draws] + np.float64(0.5)) / 2.0**32

@@ -141,7 +141,8 @@ def test_the_sentence(make, second, end, settings, sentence):
 
 
 def test_the_sentence_names_the_runner_up_among_many(make):
-    runs = load_runs([make(n, [(1, v)], seed=i) for i, (n, v) in enumerate(zip("abc", (3, 9, 7)))])
+    top1 = {"a": 3, "b": 9, "c": 7}
+    runs = load_runs([make(n, [(1, v)], seed=i) for i, (n, v) in enumerate(top1.items())])
     assert verdict(runs).startswith("b leads by +2.00 points of top-1 over c (9.00 vs 7.00)")
 
 

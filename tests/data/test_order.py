@@ -12,7 +12,12 @@ from pipeline.plan import make_plan
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12).map(tuple)
 
 
-@given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 400), shards=lengths, window=st.sampled_from([None, 1, 3, 99]))  # fmt: skip
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    epoch=st.integers(0, 400),
+    shards=lengths,
+    window=st.sampled_from([None, 1, 3, 99]),
+)
 def test_every_id_once_an_epoch(
     seed: int, epoch: int, shards: tuple[int, ...], window: int | None
 ) -> None:

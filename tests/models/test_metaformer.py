@@ -14,7 +14,13 @@ from pipeline.optim import build_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
 # Table 1, computed to the unit.
-PARAMETERS = {"s12": 11_915_176, "s24": 21_388_968, "s36": 30_862_760, "m36": 56_172_520, "m48": 73_473_448}  # fmt: skip
+PARAMETERS = {
+    "s12": 11_915_176,
+    "s24": 21_388_968,
+    "s36": 30_862_760,
+    "m36": 56_172_520,
+    "m48": 73_473_448,
+}
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
@@ -83,7 +89,7 @@ def test_seed_decides_the_weights() -> None:
 
 
 def test_unknown_timm_model_names_near_ones() -> None:
-    with pytest.raises(UserError, match="model.name=poolformer_s13.*poolformer_s12"):
+    with pytest.raises(UserError, match=r"model\.name=poolformer_s13.*poolformer_s12"):
         build_model(ModelConfig(name="poolformer_s13"), 0, 64)
 
 

@@ -40,7 +40,7 @@ def test_relative_sqlite_paths_count_from_the_working_directory():
     "uri", ["mlruns", "file:///tmp/mlruns", "sqlite://", "sqlite:///", "ftp://x"]
 )
 def test_stores_that_would_double_points_or_name_nothing_are_refused(uri):
-    with pytest.raises(UserError, match="sqlite:///mlflow.db"):
+    with pytest.raises(UserError, match=r"sqlite:///mlflow\.db"):
         parse_store(uri, HERE)
 
 
