@@ -35,7 +35,7 @@ def train(
     val_split = open_split(config.data.root, config.data.val_split)
     plan = make_plan(config, world.size, len(train_split), len(val_split))
     collective = connect(world, config.device, config.engine.timeout_s)
-    digests = {split.split: split.digest for split in (train_split, val_split)}
+    digests = {f"{s.dataset}-{s.split}": s.digest for s in (train_split, val_split)}
     folder = collective.on_main(lambda: claim(config, digests))
 
     model = build_model(config.model, config.seed, config.augment.img_size)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.checkpoint import Progress
 from pipeline.config import Config
-from pipeline.log import ProgressLine, duration, info
+from pipeline.data.augment import not_executed
+from pipeline.log import ProgressLine, duration, info, warn
 from pipeline.plan import Plan
 from pipeline.tracking.run_folder import RunFolder, write_json
 from pipeline.world import World
@@ -94,6 +95,8 @@ class View:
             f"{plan.micro_batches} x {plan.micro_batch} images{idle}; {plan.total_steps} steps, "
             f"{plan.steps_per_epoch} an epoch; {plan.train_samples} + {plan.val_samples} images"
         )
+        if gaps := not_executed(self._config.augment):
+            warn(f"this version does not execute {', '.join(gaps)}: the training goes without")
         if self._start:
             info(f"resuming after step {self._start}")
 

@@ -15,6 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pipeline.config import Loaded, load
 from pipeline.config.load import write_resolved
+from pipeline.data.augment import not_executed
 from pipeline.errors import PipelineError, PreflightError, UserError, run_cli
 from pipeline.log import info, warn
 from pipeline.plan import Plan, make_plan
@@ -155,6 +156,7 @@ def _print_dry_run(loaded: Loaded, request: submission.Request, plan: Plan) -> N
         "micro-batches per rank": f"{plan.slots} ({plan.idle_slots} idle slots in all)",
         "peak lr": f"{plan.lr_peak:g}",
         "steps": f"{plan.total_steps:,} = {plan.steps_per_epoch:,} an epoch, {plan.schedule_epochs} epochs",
+        "not executed yet": ", ".join(not_executed(loaded.config.augment)) or "-",
         "run folder": request.log_folder.parent,
     }.items():
         print(f"{name + ':':<24}{value}")

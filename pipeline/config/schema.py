@@ -4,6 +4,7 @@
 often, and leave the sequence of losses as it is.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -240,13 +241,22 @@ class TrackingConfig(Section):
     experiment: Annotated[str, Free] = "imagenet"
     """MLflow experiment."""
     uri: Annotated[str | None, Free] = None
-    """MLflow store; null is $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."""
+    """MLflow store; null is $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; journal is none."""
     every_steps: Annotated[Count, Free] = 50
     """Optimizer steps between journal entries."""
     system_every_s: Annotated[Positive, Free] = 10.0
     """Seconds between samples of CPU, memory and GPU."""
     terminal_every_s: Annotated[Positive, Free] = 10.0
     """Seconds between progress lines where the output is no terminal."""
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> Self:
+        # The resolved config is written to the run folder and to MLflow.
+        if self.uri and re.search(r"//[^/@]*:[^/@]*@", self.uri):
+            raise ValueError(
+                "uri must hold no password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return self
 
 
 class Config(Section):

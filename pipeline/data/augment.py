@@ -29,6 +29,18 @@ class Transforms:
     """(B,) horizontal flip."""
 
 
+def not_executed(config: AugmentConfig) -> list[str]:
+    """Settings of the recipe that are asked for but not carried out by this version."""
+    asked = {
+        "aa": config.aa is not None,
+        "color_jitter": bool(config.color_jitter) and config.aa is None,
+        "mixup": config.mixup > 0,
+        "cutmix": config.cutmix > 0,
+        "reprob": config.reprob > 0,
+    }
+    return [f"augment.{name}={getattr(config, name)}" for name, is_on in asked.items() if is_on]
+
+
 def train_transforms(
     config: AugmentConfig, seed: int, epoch: int, ids: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> Transforms:

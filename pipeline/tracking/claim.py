@@ -21,7 +21,7 @@ def run_folder_of(config: Config) -> RunFolder:
 def check_claim(config: Config, digests: Mapping[str, str] | None = None) -> RunFolder:
     """The run's folder, if this config and these shards may train in it.
 
-    digests: sha256 (hex) per split; None leaves the data unchecked. Raises UserError where
+    digests: sha256 (hex) per ``<dataset>-<split>``; None leaves the data unchecked. Raises UserError where
     the folder holds a run with other settings or other data.
     """
     folder = run_folder_of(config)
@@ -35,14 +35,12 @@ def check_claim(config: Config, digests: Mapping[str, str] | None = None) -> Run
                 f"{folder.path} holds a run with another config:{listed}\n"
                 f"use another name (name={config.name}-2), those settings, or delete the folder"
             )
-    known = read_run_info(folder.path).get("shards", {})
-    for split, digest in (digests or {}).items():
-        if known.get(split, digest) != digest:
-            raise UserError(
-                f"{folder.path} was trained on other shards: the {split} split of "
-                f"data.root={config.data.root} has digest {digest[:12]}, the run's was "
-                f"{known[split][:12]}; use those shards or another name"
-            )
+    known = read_run_info(folder.path).get("datasets")
+    if digests is not None and known is not None and known != dict(digests):
+        raise UserError(
+            f"{folder.path} was trained on other shards than data.root={config.data.root}: its run.json "
+            f"says {_short(known)}, there are {_short(digests)}; use those shards or another name"
+        )
     return folder
 
 
@@ -55,5 +53,9 @@ def claim(config: Config, digests: Mapping[str, str]) -> RunFolder:
         file.write(write_resolved(config))
     os.chmod(temporary, 0o644)
     os.replace(temporary, folder.config)
-    update_run_info(folder.path, shards=dict(digests))
+    update_run_info(folder.path, datasets=dict(digests))
     return folder
+
+
+def _short(digests: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(digests.items()))

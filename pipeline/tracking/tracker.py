@@ -94,8 +94,6 @@ class JournalTracker:
 
     def dataset(self, name: str, split: str, digest: str, samples: int) -> None:
         self._journal.dataset(name, split, digest, samples)
-        known = read_run_info(self._folder.path).get("datasets", {})
-        update_run_info(self._folder.path, datasets=known | {f"{name}-{split}": digest})
 
     def end(self, status: EndStatus, summary: Mapping[str, float | str] | None = None) -> None:
         if self._ended:
