@@ -1,0 +1,76 @@
+# Everything that a person types; `make` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The Python that makes .venv: the first of these that is 3.11 or newer, or PYTHON=... alone.
+PYTHON ?= python3 python3.13 python3.12 python3.11
+BIN := .venv/bin
+# Written last, so that an install that was cut short is never taken for a whole one.
+INSTALLED := .venv/.installed
+INSTALL_LOG := .venv/install.log
+
+.PHONY: help test lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: $(INSTALLED)  ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## ruff, pyright and the import rules
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright
+
+format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## delete runs/, shards/digits, .demo, the local MLflow store and caches
+	@rm -rf runs shards/digits .demo mlflow.db* mlruns mlartifacts
+	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock
+	@python=
+	for candidate in $(PYTHON); do
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+	        python=$$candidate
+	        break
+	    fi
+	done
+	if [ -z "$$python" ]; then
+	    echo "error: no Python 3.11 or newer among: $(PYTHON);" \
+	        "install one, or name it: make PYTHON=/path/to/python3.11" >&2
+	    exit 2
+	fi
+	if ! "$$python" -c 'import ensurepip' 2>/dev/null; then
+	    echo "error: $$python has no ensurepip; install its venv package (Debian, Ubuntu: python3-venv)" >&2
+	    exit 2
+	fi
+	# A .venv whose Python is gone or that has no pip is made anew; another is completed.
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	    rm -rf .venv
+	    "$$python" -m venv .venv
+	fi
+	rm -f $@
+	total=$$(grep -c == $<)
+	echo "installing $$total packages into .venv: about 6 GB, 2-3 minutes on a fast line"
+	if ! $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r $< 2>&1 \
+	    | tee $(INSTALL_LOG) \
+	    | awk -v total=$$total '
+	        /^(Collecting|Requirement already satisfied)/ { if (++n % 25 == 0) print "  " n " of " total " fetched" }
+	        /^Building wheels/ { print "  building deepspeed" }
+	        /^Installing collected/ { print "  unpacking" }
+	        { fflush() }'
+	then
+	    echo "error: the install failed; the end of $(INSTALL_LOG):" >&2
+	    tail -n 15 $(INSTALL_LOG) >&2
+	    echo "run the same command again to continue" >&2
+	    exit 1
+	fi
+	touch $@
