@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -84,24 +85,22 @@ class Follower:
                 info(line)
 
     def _outcome(self) -> Outcome:
-        outcomes = [self._outcome_of(task) for task in range(self._tasks)]
-        # A rank that died takes the others down: it is the one to name.
-        dead = [outcome for outcome in outcomes if outcome.exit_code == 1]
-        bad = dead or [outcome for outcome in outcomes if outcome.exit_code]
-        return bad[0] if bad else outcomes[0]
+        outcomes = [self._outcome_of(rank) for rank in range(self._tasks)]
+        failed = [outcome for outcome in outcomes if outcome.exit_code]
+        return min(failed, key=lambda outcome: outcome.at_s) if failed else outcomes[0]
 
     def _outcome_of(self, rank: int) -> Outcome:
         import cloudpickle
 
         result = self._log.parent / f"{self._job.job_id}_{rank}_result.pkl"
-        log = self._log_of(rank)
+        logs = f"its logs: {self._log_of(rank)} and .out"
         if not result.is_file():
-            return Outcome(1, f"rank {rank} died without a word; its log: {log}")
+            # It took the others down, whatever they say.
+            return Outcome(1, f"rank {rank} died without a word (killed, or out of memory); {logs}", 0.0)
         state, value = cloudpickle.loads(result.read_bytes())
         if state == "success":
-            return value
-        last = str(value).strip().splitlines()[-1]
-        return Outcome(1, f"rank {rank} failed: {last}; its log: {log}")
+            return value if value.exit_code != 1 else replace(value, message=f"{value.message}; {logs}")
+        return Outcome(1, f"rank {rank} failed: {str(value).strip().splitlines()[-1]}; {logs}")
 
     def _log_of(self, rank: int) -> Path:
         return self._folder.logs / f"{self._job.job_id}_{rank}_log.err"

@@ -1,8 +1,10 @@
 """What runs in each task of a job: picklable, and light until it is called."""
 
 import sys
+import time
+import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.config import Config
@@ -17,6 +19,8 @@ class Outcome:
 
     exit_code: int
     message: str = ""
+    at_s: float = field(default_factory=time.time)
+    """Seconds since the epoch: the first failure is the cause of the others."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class TrainJob:
             result = train(self.config, world, stop, self.resume_command, self.facts)
         except PipelineError as error:
             return Outcome(error.exit_code, str(error))
+        except Exception as error:
+            # A bug, or another rank's end: the whole of it goes to this task's .out log.
+            traceback.print_exc(file=sys.stdout)
+            reason = str(error).strip().split("\n")[0]
+            return Outcome(1, f"rank {world.rank}: {type(error).__name__}: {reason}")
         if result.is_complete:
             return Outcome(0)
         if stop.requeues and world.is_main:

@@ -36,8 +36,8 @@ def digit_shards(tmp_path_factory: pytest.TempPathFactory, command: Command) -> 
     """The demo's shards: 1,442 + 355 images of 64 px."""
     folder = tmp_path_factory.mktemp("digits")
     for args in (
-        ("data_prep/digits.py", folder / "images"),
-        ("data_prep/shard.py", folder / "images", folder / "shards", "--workers", "1"),
+        ("data_prep/digits.py", folder / "digits"),
+        ("data_prep/shard.py", folder / "digits", folder / "shards", "--workers", "1"),
     ):
         done = command(*args)
         assert done.returncode == 0, done.stderr
