@@ -91,9 +91,10 @@ class View:
         idle = f", {plan.idle_slots} idle slots" if plan.idle_slots else ""
         info(
             f"{self._config.name}: {self._config.model.name} in {self._config.engine.dtype}, ZeRO "
-            f"{self._config.engine.zero_stage}, {world.size} rank(s) on {self._config.device}; step = "
-            f"{plan.micro_batches} x {plan.micro_batch} images{idle}; {plan.total_steps} steps, "
-            f"{plan.steps_per_epoch} an epoch; {plan.train_samples} + {plan.val_samples} images"
+            f"{self._config.engine.zero_stage}, {world.size} rank(s) on {self._config.device}; "
+            f"step = {plan.micro_batches} x {plan.micro_batch} images{idle}; "
+            f"{plan.total_steps} steps, {plan.steps_per_epoch} an epoch; "
+            f"{plan.train_samples} + {plan.val_samples} images"
         )
         if gaps := not_executed(self._config.augment):
             warn(f"this version does not execute {', '.join(gaps)}: the training goes without")

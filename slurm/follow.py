@@ -96,10 +96,16 @@ class Follower:
         logs = f"its logs: {self._log_of(rank)} and .out"
         if not result.is_file():
             # It took the others down, whatever they say.
-            return Outcome(1, f"rank {rank} died without a word (killed, or out of memory); {logs}", 0.0)
+            return Outcome(
+                1, f"rank {rank} died without a word (killed, or out of memory); {logs}", 0.0
+            )
         state, value = cloudpickle.loads(result.read_bytes())
         if state == "success":
-            return value if value.exit_code != 1 else replace(value, message=f"{value.message}; {logs}")
+            return (
+                value
+                if value.exit_code != 1
+                else replace(value, message=f"{value.message}; {logs}")
+            )
         return Outcome(1, f"rank {rank} failed: {str(value).strip().splitlines()[-1]}; {logs}")
 
     def _log_of(self, rank: int) -> Path:

@@ -52,7 +52,7 @@ class TrainJob:
             result = train(self.config, world, stop, self.resume_command, self.facts)
         except PipelineError as error:
             return Outcome(error.exit_code, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (an outcome names it; a task never just dies)
             # A bug, or another rank's end: the whole of it goes to this task's .out log.
             traceback.print_exc(file=sys.stdout)
             reason = str(error).strip().split("\n")[0]

@@ -69,15 +69,32 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("config", help="config file, such as configs/m48.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--cluster", choices=["auto", "local", "slurm"], default="auto",
-                        help="auto is slurm where sbatch is found, else local")  # fmt: skip
+    parser.add_argument(
+        "--cluster",
+        choices=["auto", "local", "slurm"],
+        default="auto",
+        help="auto is slurm where sbatch is found, else local",
+    )
     parser.add_argument("--nodes", type=_count, default=1, help="machines (default 1)")
-    parser.add_argument("--gpus-per-node", type=_count, metavar="N",
-                        help=f"slurm: GPUs of a node to ask for (default {_GPUS_PER_NODE})")  # fmt: skip
-    parser.add_argument("--tasks-per-node", type=_count, metavar="N",
-                        help="ranks per node (default: one per GPU; without GPU engine.cpu_tasks)")  # fmt: skip
-    parser.add_argument("--time", type=_minutes, default=24 * 60, metavar="HH:MM:SS",
-                        help="time limit (default 24:00:00)")  # fmt: skip
+    parser.add_argument(
+        "--gpus-per-node",
+        type=_count,
+        metavar="N",
+        help=f"slurm: GPUs of a node to ask for (default {_GPUS_PER_NODE})",
+    )
+    parser.add_argument(
+        "--tasks-per-node",
+        type=_count,
+        metavar="N",
+        help="ranks per node (default: one per GPU; without GPU engine.cpu_tasks)",
+    )
+    parser.add_argument(
+        "--time",
+        type=_minutes,
+        default=24 * 60,
+        metavar="HH:MM:SS",
+        help="time limit (default 24:00:00)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     return parser.parse_intermixed_args()
@@ -109,7 +126,10 @@ def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
             + " is one machine; use --nodes 1, or --cluster slurm on a login node"
         )
     if cluster == "slurm" and not args.dry_run and not shutil.which("sbatch"):
-        raise UserError("--cluster slurm: no sbatch on this machine; use a login node, --dry-run or --cluster local")
+        raise UserError(
+            "--cluster slurm: no sbatch on this machine; use a login node, --dry-run or "
+            "--cluster local"
+        )
     gpus = 0
     if config.device == "cuda":
         gpus = args.gpus_per_node or (_GPUS_PER_NODE if cluster == "slurm" else visible_gpus())
@@ -118,7 +138,9 @@ def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
                 "device=cuda, but this machine shows no GPU (NVML); set device=cpu, or check the "
                 "driver with nvidia-smi and CUDA_VISIBLE_DEVICES"
             )
-    tasks = args.tasks_per_node or (max(gpus, 1) if config.device == "cuda" else config.engine.cpu_tasks)
+    tasks = args.tasks_per_node or (
+        max(gpus, 1) if config.device == "cuda" else config.engine.cpu_tasks
+    )
     folder = run_folder_of(config)
     return submission.Request(
         cluster=cluster,
@@ -136,7 +158,8 @@ def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
 def _plan(loaded: Loaded, request: submission.Request, is_dry_run: bool) -> Plan:
     config = loaded.config
     try:
-        samples = [len(open_split(config.data.root, s)) for s in (config.data.train_split, config.data.val_split)]
+        data = config.data
+        samples = [len(open_split(data.root, s)) for s in (data.train_split, data.val_split)]
     except PipelineError as error:
         if not is_dry_run:
             raise
@@ -149,13 +172,15 @@ def _print_dry_run(loaded: Loaded, request: submission.Request, plan: Plan) -> N
     print("# resolved config")
     print(write_resolved(loaded.config))
     print("# plan")
+    batch, micro_batch = plan.global_batch, plan.micro_batch
     for name, value in {
         "cluster": request.cluster,
         "world": f"{request.nodes} node(s) x {request.tasks_per_node} rank(s) = {plan.world_size}",
-        "global batch": f"{plan.global_batch} = {plan.micro_batches} micro-batches of {plan.micro_batch}",
+        "global batch": f"{batch} = {plan.micro_batches} micro-batches of {micro_batch}",
         "micro-batches per rank": f"{plan.slots} ({plan.idle_slots} idle slots in all)",
         "peak lr": f"{plan.lr_peak:g}",
-        "steps": f"{plan.total_steps:,} = {plan.steps_per_epoch:,} an epoch, {plan.schedule_epochs} epochs",
+        "steps": f"{plan.total_steps:,} = {plan.steps_per_epoch:,} an epoch, "
+        f"{plan.schedule_epochs} epochs",
         "not executed yet": ", ".join(not_executed(loaded.config.augment)) or "-",
         "run folder": request.log_folder.parent,
     }.items():

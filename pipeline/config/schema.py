@@ -116,7 +116,9 @@ class MetaFormerConfig(Section):
     def _one_entry_per_stage(self) -> Self:
         stages = len(self.depths)
         if len(self.dims) != stages:
-            raise ValueError(f"depths has {stages} stages, dims has {len(self.dims)}; make them equal")
+            raise ValueError(
+                f"depths has {stages} stages, dims has {len(self.dims)}; make them equal"
+            )
         if isinstance(self.token_mixers, tuple) and len(self.token_mixers) != stages:
             raise ValueError(
                 f"token_mixers has {len(self.token_mixers)} entries for {stages} stages; "
@@ -254,7 +256,8 @@ class TrackingConfig(Section):
         # The resolved config is written to the run folder and to MLflow.
         if self.uri and re.search(r"//[^/@]*:[^/@]*@", self.uri):
             raise ValueError(
-                "uri must hold no password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                "uri must hold no password; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD"
             )
         return self
 
@@ -311,6 +314,6 @@ def free_settings(section: type[BaseModel] = Config, prefix: str = "") -> frozen
         inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             names |= free_settings(inner, f"{prefix}{name}.")
-        elif isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("free"):
+        elif info.json_schema_extra == {"free": True}:
             names.add(prefix + name)
     return frozenset(names)

@@ -53,7 +53,10 @@ def train_transforms(
         bicubic = np.full(count, config.train_interpolation == "bicubic")
     return Transforms(
         boxes=random_resized_crop(
-            uniforms(seed, _STREAM_CROP, (epoch, ids), 4 * _CROP_TRIES), sizes, config.scale, config.ratio
+            uniforms(seed, _STREAM_CROP, (epoch, ids), 4 * _CROP_TRIES),
+            sizes,
+            config.scale,
+            config.ratio,
         ),
         resized=np.full((count, 2), config.img_size),
         crops=np.zeros((count, 2), np.int64),
@@ -81,7 +84,7 @@ def random_resized_crop(
     aspect = np.exp(log_low + (log_high - log_low) * tries[:, :, 1])
     width = np.rint(np.sqrt(area * aspect)).astype(np.int64)
     height = np.rint(np.sqrt(area / aspect)).astype(np.int64)
-    fits = (0 < width) & (width <= full_w) & (0 < height) & (height <= full_h)
+    fits = (width > 0) & (width <= full_w) & (height > 0) & (height <= full_h)
     left = np.floor(tries[:, :, 2] * (full_w - width + 1)).astype(np.int64)
     top = np.floor(tries[:, :, 3] * (full_h - height + 1)).astype(np.int64)
     boxes = np.stack([left, top, width, height], axis=2)
@@ -95,12 +98,12 @@ def _central_box(sizes: NDArray[np.int64], ratio: tuple[float, float]) -> NDArra
     too_tall, too_wide = aspect < ratio[0], aspect > ratio[1]
     new_height = np.where(too_tall, np.rint(width / ratio[0]).astype(np.int64), height)
     new_width = np.where(too_wide, np.rint(height * ratio[1]).astype(np.int64), width)
-    return np.stack([(width - new_width) // 2, (height - new_height) // 2, new_width, new_height], axis=1)
+    return np.stack(
+        [(width - new_width) // 2, (height - new_height) // 2, new_width, new_height], axis=1
+    )
 
 
-def eval_transforms(
-    config: EvaluateConfig, img_size: int, sizes: NDArray[np.int64]
-) -> Transforms:
+def eval_transforms(config: EvaluateConfig, img_size: int, sizes: NDArray[np.int64]) -> Transforms:
     """Short side to img_size / crop_pct, then the central square, as timm evaluates.
 
     sizes: (B, 2) width, height of the images.

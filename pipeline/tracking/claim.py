@@ -21,8 +21,8 @@ def run_folder_of(config: Config) -> RunFolder:
 def check_claim(config: Config, digests: Mapping[str, str] | None = None) -> RunFolder:
     """The run's folder, if this config and these shards may train in it.
 
-    digests: sha256 (hex) per ``<dataset>-<split>``; None leaves the data unchecked. Raises UserError where
-    the folder holds a run with other settings or other data.
+    digests: sha256 (hex) per ``<dataset>-<split>``; None leaves the data unchecked. Raises
+    UserError where the folder holds a run with other settings or other data.
     """
     folder = run_folder_of(config)
     if folder.config.is_file():
@@ -38,8 +38,9 @@ def check_claim(config: Config, digests: Mapping[str, str] | None = None) -> Run
     known = read_run_info(folder.path).get("datasets")
     if digests is not None and known is not None and known != dict(digests):
         raise UserError(
-            f"{folder.path} was trained on other shards than data.root={config.data.root}: its run.json "
-            f"says {_short(known)}, there are {_short(digests)}; use those shards or another name"
+            f"{folder.path} was trained on other shards than data.root={config.data.root}: its "
+            f"run.json says {_short(known)}, there are {_short(digests)}; use those shards or "
+            "another name"
         )
     return folder
 

@@ -46,7 +46,9 @@ def test_poolformer_s12_learns_on_real_photographs(command: Callable, tmp_path: 
     assert done.returncode == 0, done.stderr
     losses = [
         record["metrics"]["train/loss"]
-        for record in map(json.loads, (tmp_path / "runs/photos/journal.jsonl").read_text().splitlines())
+        for record in map(
+            json.loads, (tmp_path / "runs/photos/journal.jsonl").read_text().splitlines()
+        )
         if record["kind"] == "metrics" and "train/loss" in record["metrics"]
     ]
     # Four passes over the photographs: it must have learnt some of them by heart.

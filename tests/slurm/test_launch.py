@@ -60,7 +60,11 @@ def test_dry_run_of_the_real_job(command: Command) -> None:
     ("arguments", "code", "part"),
     [
         (["--nodes", "8", "configs/digits.yaml", "--cluster", "local"], 2, "--nodes 8 needs Slurm"),
-        (["--cluster", "local", "configs/m48.yaml"], 3, "device=cuda, but this machine shows no GPU"),
+        (
+            ["--cluster", "local", "configs/m48.yaml"],
+            3,
+            "device=cuda, but this machine shows no GPU",
+        ),
         (["configs/digits.yaml", "--tasks-per-node", "3"], 2, "use at most 2 ranks"),
         (["configs/digits.yaml", "optim.lr_bas=1"], 2, "did you mean optim.lr_base?"),
         (["configs/digits.yaml", "data.root=nowhere"], 2, "no manifest.json there; write shards"),
@@ -81,7 +85,9 @@ def test_mistakes_get_one_message(
 
 
 @pytest.mark.parametrize("damage", ["index", "truncated tar"])
-def test_damaged_shards_are_named(damage: str, command: Command, digit_shards: Path, tmp_path: Path) -> None:
+def test_damaged_shards_are_named(
+    damage: str, command: Command, digit_shards: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "shards"
     copy.mkdir()
     for path in digit_shards.iterdir():
@@ -98,7 +104,9 @@ def test_damaged_shards_are_named(damage: str, command: Command, digit_shards: P
 
 
 def test_local_run_is_followed_to_its_summary(small: Callable[..., list], command: Command) -> None:
-    done = command(*small("whole", "tracking.uri=journal", "tracking.terminal_every_s=0.2"), "--json")
+    done = command(
+        *small("whole", "tracking.uri=journal", "tracking.terminal_every_s=0.2"), "--json"
+    )
     assert done.returncode == 0, done.stderr
     run = small.runs / "whole"  # type: ignore[attr-defined]
     result = json.loads(done.stdout)
@@ -114,7 +122,9 @@ def test_local_run_is_followed_to_its_summary(small: Callable[..., list], comman
     assert again.returncode == 0 and "(finished)" in again.stderr
 
 
-def test_unreachable_mlflow_does_not_stop_a_run(small: Callable[..., list], command: Command, tmp_path: Path) -> None:
+def test_unreachable_mlflow_does_not_stop_a_run(
+    small: Callable[..., list], command: Command, tmp_path: Path
+) -> None:
     done = command(*small("offline", "tracking.uri=http://127.0.0.1:9"))
     assert done.returncode == 0, done.stderr
     assert "warning: MLflow" in done.stderr and "pipeline.tracking sync" in done.stderr
@@ -147,7 +157,10 @@ def test_ctrl_c_saves_stops_and_resumes(small: Callable[..., list], command: Com
     assert "stopping after this step and a checkpoint" in stderr and "resume" in stderr
     steps = sorted(int(path.name[5:]) for path in run.glob("checkpoints/step-*"))
     assert steps and not list(run.glob("checkpoints/*.tmp"))
-    resumed = [word if word != "train.max_steps=400" else f"train.max_steps={steps[-1] + 3}" for word in args]
+    resumed = [
+        word if word != "train.max_steps=400" else f"train.max_steps={steps[-1] + 3}"
+        for word in args
+    ]
     done = command(*resumed)
     assert done.returncode == 0, done.stderr
     assert f"resuming after step {steps[-1]}" in done.stderr
@@ -170,7 +183,11 @@ def test_a_dead_rank_is_named(small: Callable[..., list]) -> None:
     while not list(run.glob("checkpoints/step-*/COMMITTED")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    tasks = [p for p in psutil.Process(process.pid).children(recursive=True) if "_submit" in " ".join(p.cmdline())]
+    tasks = [
+        p
+        for p in psutil.Process(process.pid).children(recursive=True)
+        if "_submit" in " ".join(p.cmdline())
+    ]
     victim = next(p for p in tasks if p.environ().get("SUBMITIT_LOCAL_GLOBALID") == "1")
     victim.kill()
     _, stderr = process.communicate(timeout=120)

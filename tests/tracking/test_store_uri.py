@@ -8,7 +8,7 @@ from pipeline.errors import UserError
 from pipeline.tracking.redact import redact
 from pipeline.tracking.store_uri import parse_store, store_of_launch, store_of_sync
 
-HERE = Path("/work")
+HERE = Path("/srv")
 SERVER = {"MLFLOW_TRACKING_URI": "http://user:pw@tracker:5000"}
 
 
@@ -32,7 +32,7 @@ def test_redact(text, clean):
 
 
 def test_relative_sqlite_paths_count_from_the_working_directory():
-    assert parse_store("sqlite:///mlflow.db", HERE).uri == "sqlite:////work/mlflow.db"
+    assert parse_store("sqlite:///mlflow.db", HERE).uri == "sqlite:////srv/mlflow.db"
     assert parse_store("sqlite:////data/m.db", HERE).sqlite_path == Path("/data/m.db")
 
 
@@ -53,7 +53,7 @@ def test_config_then_environment_then_sqlite():
     assert (server.uri, server.shown) == ("http://user:pw@tracker:5000", "http://tracker:5000")
     local = store_of_launch(None, None, {}, HERE)
     assert local is not None
-    assert local.uri == "sqlite:////work/mlflow.db"
+    assert local.uri == "sqlite:////srv/mlflow.db"
     assert store_of_launch("journal", None, SERVER, HERE) is None
 
 
@@ -76,4 +76,4 @@ def test_sync_keeps_to_the_runs_own_store_unless_another_is_given():
     other = {"MLFLOW_TRACKING_URI": "http://other:5000"}
     assert store_of_sync(None, recorded, other, HERE).uri == recorded
     assert store_of_sync(None, None, other, HERE).uri == "http://other:5000"
-    assert store_of_sync("sqlite:///a.db", recorded, other, HERE).uri == "sqlite:////work/a.db"
+    assert store_of_sync("sqlite:///a.db", recorded, other, HERE).uri == "sqlite:////srv/a.db"
