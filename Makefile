@@ -12,10 +12,23 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALL_LOG := .venv/install.log
 
-.PHONY: help test lint format clean
+.PHONY: help demo test lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train twice, compare
+	@say() { printf '\n$$ %s\n' "$$*"; "$$@"; }
+	export PATH="$(CURDIR)/$(BIN):$$PATH"
+	say python data_prep/digits.py .demo/digits
+	say python data_prep/shard.py .demo/digits
+	printf '\n$$ python -m pipeline.dtype configs/digits.yaml\n'
+	dtype=$$(python -m pipeline.dtype configs/digits.yaml)
+	launch="python slurm/launch.py --cluster local configs/digits.yaml engine.dtype=$$dtype"
+	say $$launch name=digits-pooling-$$dtype
+	say $$launch name=digits-identity-$$dtype model.metaformer.token_mixers=identity
+	say python -m pipeline.compare digits-pooling-$$dtype digits-identity-$$dtype
+	printf '\nto see the curves in MLflow: $(BIN)/python -m pipeline.tracking open\n'
 
 test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
@@ -30,8 +43,8 @@ format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 	@$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## delete runs/, shards/digits, .demo, the local MLflow store and caches
-	@rm -rf runs shards/digits .demo mlflow.db* mlruns mlartifacts
+clean:  ## delete the demo's images, shards and runs, and caches; other runs stay
+	@rm -rf .demo shards/digits runs/digits*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

@@ -26,7 +26,8 @@ Getting ImageNet (ILSVRC2012, 1,281,167 + 50,000 images, 145 GB):
                   unpack each class into train/<wnid>/ and val/<wnid>/
   Kaggle          accept the rules of "ImageNet Object Localization Challenge", download
                   imagenet-object-localization-challenge.zip: ILSVRC/Data/CLS-LOC has train/<wnid>/
-                  and a flat val/, whose classes are in LOC_val_solution.csv
+                  and a flat val/: move its images into val/<wnid>/ as
+                  LOC_val_solution.csv says
 SOURCE is the folder that then holds train/ and val/.
 """
 

@@ -10,7 +10,6 @@ VERBS = {
     "plan": "steps, micro-batches per rank and the worlds that fit, without starting anything",
     "dtype": "time bf16 and fp32 on this machine and name the faster",
     "train": "train in this process (slurm/launch.py starts one per GPU)",
-    "evaluate": "loss, top-1 and top-5 of a run's checkpoint",
     "compare": "runs side by side: settings that differ, metrics, deltas",
     "tracking": "upload journals to MLflow, or open its UI",
 }

@@ -44,7 +44,7 @@ class TrainJob:
         return outcome
 
     def _train(self, stop: StopRequest) -> Outcome:
-        from pipeline.train import train
+        from pipeline.train.loop import train
         from pipeline.world import from_environment
 
         world = from_environment()

@@ -3,8 +3,8 @@
 import argparse
 import json
 
+from pipeline.config.flatten import dotted
 from pipeline.config.load import load, show
-from pipeline.config.schema import dotted
 from pipeline.errors import run_cli
 
 

@@ -15,7 +15,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config.schema import Config, dotted, free_settings
+from pipeline.config.flatten import dotted, free_settings
+from pipeline.config.schema import Config
 from pipeline.config.yaml_tree import Leaf, parse_value, read_tree
 from pipeline.errors import UserError
 

@@ -2,12 +2,13 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Config, read_resolved
 from pipeline.config.load import training_differences, write_resolved
 from pipeline.errors import UserError
+from pipeline.shards import ShardSplit
 from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
 
 _SHOWN_DIFFERENCES = 8
@@ -45,8 +46,9 @@ def check_claim(config: Config, digests: Mapping[str, str] | None = None) -> Run
     return folder
 
 
-def claim(config: Config, digests: Mapping[str, str]) -> RunFolder:
+def claim(config: Config, splits: Sequence[ShardSplit]) -> RunFolder:
     """Check and then mark the run's folder as this config's and these shards'."""
+    digests = {f"{split.dataset}-{split.split}": split.digest for split in splits}
     folder = check_claim(config, digests)
     folder.path.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder.path, prefix=".config.")
@@ -54,7 +56,7 @@ def claim(config: Config, digests: Mapping[str, str]) -> RunFolder:
         file.write(write_resolved(config))
     os.chmod(temporary, 0o644)
     os.replace(temporary, folder.config)
-    update_run_info(folder.path, datasets=dict(digests))
+    update_run_info(folder.path, datasets=digests)
     return folder
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load, training_digest
+from pipeline.config.flatten import dotted, free_settings
 from pipeline.config.load import read_resolved, training_differences, write_resolved
-from pipeline.config.schema import Config, Section, dotted, free_settings
+from pipeline.config.schema import Config, Section
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

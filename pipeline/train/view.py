@@ -1,6 +1,5 @@
 """What the person at the terminal sees of a training: progress, and a closing summary."""
 
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,8 +106,3 @@ _SHOWN = {
     "img/s": ("perf/img_per_s", "{:.0f}"),
     "top1": ("val/top1", "{:.2f}"),
 }
-
-
-def train_command(config_path: str, overrides: list[str]) -> str:
-    """The command line that starts or resumes this very run in this process."""
-    return shlex.join(["python", "-m", "pipeline.train", config_path, *overrides])

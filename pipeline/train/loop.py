@@ -1,17 +1,14 @@
-"""The training loop. Run it in this process with ``python -m pipeline.train CONFIG``."""
+"""The training loop, whole: what a run does, in the order in which it does it."""
 
-import argparse
 from collections.abc import Mapping
 
 from pipeline.checkpoint import Checkpoints, evaluated
 from pipeline.collective import connect
-from pipeline.config import Config, load
+from pipeline.config import Config
 from pipeline.data.loader import Loader
 from pipeline.device import open_device
 from pipeline.engine import Engine
-from pipeline.errors import run_cli
 from pipeline.evaluate import evaluate
-from pipeline.meter import Meter
 from pipeline.models.build import build_model
 from pipeline.optim import Schedule, build_optimizer
 from pipeline.plan import due, make_plan
@@ -19,8 +16,9 @@ from pipeline.preempt import StopRequest
 from pipeline.shards import open_split
 from pipeline.tracking.claim import claim
 from pipeline.tracking.session import tracking
-from pipeline.view import Result, View, train_command
-from pipeline.world import World, from_environment
+from pipeline.train.meter import Meter
+from pipeline.train.view import Result, View
+from pipeline.world import World
 
 
 def train(
@@ -30,13 +28,13 @@ def train(
 
     Raises PipelineError with the exit code that belongs to it, on every rank.
     """
-    device = open_device(config, world)
-    train_split = open_split(config.data.root, config.data.train_split)
-    val_split = open_split(config.data.root, config.data.val_split)
-    plan = make_plan(config, world.size, len(train_split), len(val_split))
     collective = connect(world, config.device, config.engine.timeout_s)
-    digests = {f"{s.dataset}-{s.split}": s.digest for s in (train_split, val_split)}
-    folder = collective.on_main(lambda: claim(config, digests))
+    device = collective.all_or_error(lambda: open_device(config, world))
+    names = (config.data.train_split, config.data.val_split)
+    splits = collective.all_or_error(lambda: [open_split(config.data.root, n) for n in names])
+    train_split, val_split = splits
+    folder = collective.on_main(lambda: claim(config, splits))
+    plan = make_plan(config, world.size, len(train_split), len(val_split))
 
     model = build_model(config.model, config.seed, config.augment.img_size)
     engine = Engine(model, build_optimizer(model, config.optim, plan.lr_peak), config, plan)
@@ -47,7 +45,7 @@ def train(
 
     progress = checkpoints.restore(engine, loader.blank_images())
     meter.resume(progress)
-    with tracking(collective, folder, config, facts, (train_split, val_split)) as tracker:
+    with tracking(collective, folder, config, facts, splits) as tracker:
         view = View(config, plan, folder, world, progress.step)
         for step in loader.steps(progress.step):
             lr = schedule.lr(step.number)
@@ -78,19 +76,3 @@ def train(
         tracker.end("FINISHED" if result.is_complete else stop.end_status, result.summary())
     collective.close()
     return result
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=__doc__)
-    parser.add_argument("config", help="config file, such as configs/digits.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    args = parser.parse_args()
-    stop = StopRequest().install()
-    config = load(args.config, args.overrides).config
-    command = train_command(args.config, args.overrides)
-    result = train(config, from_environment(), stop, command, {})
-    return 0 if result.is_complete else stop.exit_code
-
-
-if __name__ == "__main__":
-    run_cli(main)
