@@ -35,6 +35,8 @@ class DivergedError(PipelineError):
     exit_code = 5
 
 
+STOPPED_EXIT_CODE = 130
+"""A person stopped it, with Ctrl-C or a signal."""
 REQUEUED_EXIT_CODE = 6
 """Training was preempted, saved a checkpoint and is queued again."""
 
@@ -57,5 +59,5 @@ def run_cli(main: Callable[[], int]) -> NoReturn:
         code = 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        code = 130
+        code = STOPPED_EXIT_CODE
     sys.exit(code)

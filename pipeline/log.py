@@ -3,7 +3,7 @@
 stdout belongs to results (``--json``, tables). NO_COLOR and non-terminals are honoured.
 """
 
-import sys
+import functools
 import time
 from collections.abc import Callable, Mapping
 
@@ -18,12 +18,16 @@ from rich.progress import (
 )
 
 
+@functools.cache
 def console(stderr: bool = True) -> Console:
-    """A rich console without guesses about the width of files and pipes."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        file=stream, width=None if stream.isatty() else 100, highlight=False, soft_wrap=True
-    )
+    """The one rich console of a stream, so that messages appear above a live bar.
+
+    Files and pipes get lines of 100 characters at most where something is laid out.
+    """
+    terminal = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not terminal.is_terminal:
+        terminal.width = 100
+    return terminal
 
 
 def info(message: str) -> None:

@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import Literal
 
-from pipeline.errors import REQUEUED_EXIT_CODE
+from pipeline.errors import REQUEUED_EXIT_CODE, STOPPED_EXIT_CODE
 
 _SAVE_AND_STOP = (signal.SIGTERM, signal.SIGUSR2)
 
@@ -21,7 +21,6 @@ class StopRequest:
     def __init__(self, requeues: bool = False) -> None:
         self.requested = False
         self.requeues = requeues
-        self.signal_name: str | None = None
 
     def install(self) -> "StopRequest":
         """Take over the signals of this process."""
@@ -39,13 +38,12 @@ class StopRequest:
     @property
     def exit_code(self) -> int:
         """Of a training that was stopped."""
-        return REQUEUED_EXIT_CODE if self.requeues else 130
+        return REQUEUED_EXIT_CODE if self.requeues else STOPPED_EXIT_CODE
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested:
-            os._exit(130)
+            os._exit(STOPPED_EXIT_CODE)
         self.requested = True
-        self.signal_name = signal.Signals(number).name
         if number == signal.SIGINT:
             # print() may be interrupted inside itself; write is safe in a handler.
             os.write(

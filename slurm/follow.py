@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from pipeline.errors import STOPPED_EXIT_CODE
 from pipeline.log import ProgressLine, info
 from pipeline.tracking.run_folder import RunFolder
 from slurm.job import Outcome
@@ -56,7 +57,7 @@ class Follower:
             psutil.Process(controller),
         ]:
             process.kill()
-        os._exit(130)
+        os._exit(STOPPED_EXIT_CODE)
 
     def _show(self) -> None:
         self._show_messages()
@@ -74,12 +75,11 @@ class Follower:
     def _show_messages(self) -> None:
         if not self._log.is_file():
             return
-        with self._log.open(encoding="utf-8", errors="replace") as file:
+        with self._log.open("rb") as file:
             file.seek(self._position)
-            text = file.read()
-        whole, newline, _ = text.rpartition("\n")
-        self._position += len((whole + newline).encode())
-        for line in whole.split("\n") if newline else []:
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._position += len(whole + newline)
+        for line in whole.decode(errors="replace").split("\n") if newline else []:
             # The bar shows progress already.
             if not (sys.stderr.isatty() and line.startswith(_PROGRESS_PREFIX)):
                 info(line)
@@ -87,6 +87,8 @@ class Follower:
     def _outcome(self) -> Outcome:
         outcomes = [self._outcome_of(rank) for rank in range(self._tasks)]
         failed = [outcome for outcome in outcomes if outcome.exit_code]
+        if failed and self._interrupts and all(outcome.exit_code == 1 for outcome in failed):
+            return Outcome(STOPPED_EXIT_CODE, "stopped before the first step")
         return min(failed, key=lambda outcome: outcome.at_s) if failed else outcomes[0]
 
     def _outcome_of(self, rank: int) -> Outcome:

@@ -61,4 +61,4 @@ class TrainJob:
             return Outcome(0)
         if stop.requeues and world.is_main:
             submission.requeue()
-        return Outcome(stop.exit_code, f"stopped by {stop.signal_name} after a checkpoint")
+        return Outcome(stop.exit_code, "stopped, and a checkpoint is saved")

@@ -16,7 +16,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from pipeline.config import Loaded, load
 from pipeline.config.load import write_resolved
 from pipeline.data.augment import not_executed
-from pipeline.errors import PipelineError, PreflightError, UserError, run_cli
+from pipeline.errors import (
+    STOPPED_EXIT_CODE,
+    PipelineError,
+    PreflightError,
+    UserError,
+    run_cli,
+)
 from pipeline.log import info, warn
 from pipeline.plan import Plan, make_plan
 from pipeline.shards import open_split
@@ -58,7 +64,9 @@ def main() -> int:
     outcome = Follower(job, folder, request.tasks_per_node).wait()
     if args.json:
         print(json.dumps(summary | {"exit_code": outcome.exit_code, "message": outcome.message}))
-    if outcome.exit_code and outcome.message:
+    if outcome.exit_code == STOPPED_EXIT_CODE:
+        info(outcome.message)
+    elif outcome.exit_code:
         print(f"error: {outcome.message}", file=sys.stderr)
     return outcome.exit_code
 
