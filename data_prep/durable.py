@@ -1,44 +1,30 @@
-"""Files that are whole or absent: temporary name, fsync, rename, fsync of the folder."""
+"""The files of OUT, whole or absent, and the one process that writes them."""
 
 import fcntl
 import os
-import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline import durable
 from pipeline.errors import UserError
 from pipeline.log import warn
 
 LOCK = ".shard.lock"
-_TEMPORARY = ".tmp"
 
 
 @contextmanager
 def new_file(path: Path) -> Generator[BinaryIO]:
-    """A file that appears at ``path`` when the block ends well, and never otherwise.
-
-    The temporary name is this writer's own: a stray process cannot rename another's half.
-    Raises UserError where the file system refuses (full, read-only).
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY}")
+    """A file of OUT that is whole or absent. Raises UserError where the disk refuses it."""
     try:
-        with temporary.open("xb") as file:
+        with durable.new_file(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path} cannot be written ({error.strerror}); make room or choose another OUT; "
             "the same command continues where this one stopped"
         ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -49,7 +35,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 def is_temporary(name: str) -> bool:
     """Whether a file name is one that new_file leaves behind when it is killed."""
-    return name.startswith(".") and name.endswith(_TEMPORARY)
+    return name.startswith(".") and name.endswith(durable.TEMPORARY)
 
 
 def remove_leftovers(folder: Path) -> int:
@@ -100,11 +86,3 @@ def _locked(path: Path) -> BinaryIO:
         if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
             return file
         file.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

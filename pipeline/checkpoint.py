@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.collective import Collective
+from pipeline.durable import sync_folder, write_file
 from pipeline.engine import MASTER, MOMENTS, Engine
 from pipeline.errors import DataError
 from pipeline.log import warn
@@ -115,17 +116,16 @@ class Checkpoints:
     def _commit(self, engine: Engine, progress: Progress, temporary: Path, final: Path) -> None:
         buffers = {name: b.detach().cpu().contiguous() for name, b in engine.module.named_buffers()}
         _write_tensors(temporary / _BUFFERS, buffers)
-        _write_text(temporary / _PROGRESS, json.dumps(asdict(progress), indent=1))
+        write_file(temporary / _PROGRESS, json.dumps(asdict(progress), indent=1).encode())
         files = {
             file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
             for file in sorted(temporary.iterdir())
         }
-        _write_text(temporary / _COMMITTED, json.dumps(files, indent=1))
-        _sync_folder(temporary)
+        write_file(temporary / _COMMITTED, json.dumps(files, indent=1).encode())
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._remove_old()
 
     def _remove_old(self) -> None:
@@ -201,21 +201,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file(dict(tensors), path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

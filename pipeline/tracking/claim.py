@@ -1,12 +1,11 @@
 """Which training a run folder belongs to: one config (but for free settings), one data set."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Config, read_resolved
 from pipeline.config.load import training_differences, write_resolved
+from pipeline.durable import write_file
 from pipeline.errors import UserError
 from pipeline.shards import ShardSplit
 from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
@@ -51,11 +50,7 @@ def claim(config: Config, splits: Sequence[ShardSplit]) -> RunFolder:
     digests = {f"{split.dataset}-{split.split}": split.digest for split in splits}
     folder = check_claim(config, digests)
     folder.path.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder.path, prefix=".config.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(write_resolved(config))
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, folder.config)
+    write_file(folder.config, write_resolved(config).encode())
     update_run_info(folder.path, datasets=digests)
     return folder
 

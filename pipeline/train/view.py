@@ -58,7 +58,8 @@ class View:
         if self._world.is_main and (is_last or now - self._wrote >= _FILE_EVERY_S):
             self._wrote = now
             shown = {"step": step, "start": self._start, "total": self._plan.total_steps}
-            write_json(self._folder.progress, shown | {"facts": facts})
+            # Twice a second: no fsync for what the next one replaces.
+            write_json(self._folder.progress, shown | {"facts": facts}, survives_power_loss=False)
 
     def close(self, progress: Progress, link: str | None, resume_command: str) -> Result:
         """The closing summary, on the main rank."""
