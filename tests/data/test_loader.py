@@ -24,6 +24,7 @@ def config(digit_shards: Path) -> Config:
         "train.micro_batch=32",
         f"train.max_steps={5 + STEPS}",  # five steps an epoch: the last ones are of the second
         "augment.hflip=0.5",
+        "augment.img_size=64",
         "engine.dtype=fp32",
         "model.drop_path=0.2",
     ]

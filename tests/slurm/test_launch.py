@@ -116,7 +116,7 @@ def test_local_run_is_followed_to_its_summary(small: Callable[..., list], comman
         assert part in done.stderr, part
     assert "Warning" not in done.stderr and "Traceback" not in done.stderr
     snapshots = list((run / "code").iterdir())
-    assert len(snapshots) == 1 and (snapshots[0] / "pipeline/train.py").is_file()
+    assert len(snapshots) == 1 and (snapshots[0] / "pipeline/train/loop.py").is_file()
     # The same command again finds nothing left to do.
     again = command(*small("whole", "tracking.uri=journal"))
     assert again.returncode == 0 and "(finished)" in again.stderr
