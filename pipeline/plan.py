@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.config import Config, load
 from pipeline.errors import UserError, run_cli
-from pipeline.shards import open_split
+from pipeline.shards import ShardSplit, open_split
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,21 @@ def make_plan(config: Config, world_size: int, train_samples: int, val_samples: 
     )
 
 
+def open_splits(config: Config) -> tuple[ShardSplit, ShardSplit]:
+    """The shards to train on and to evaluate on, checked against the model's classes.
+
+    Raises UserError or DataError where they are missing, damaged or of other classes.
+    """
+    data, classes = config.data, config.model.num_classes
+    train, val = (open_split(data.root, split) for split in (data.train_split, data.val_split))
+    if len(train.classes) != classes:
+        raise UserError(
+            f"model.num_classes={classes}, but data.root={data.root} has {len(train.classes)} "
+            f"classes; set model.num_classes={len(train.classes)} or use other shards"
+        )
+    return train, val
+
+
 def useful_worlds(micro_batches: int) -> list[int]:
     """World sizes that leave no slot empty."""
     return [size for size in range(1, micro_batches + 1) if micro_batches % size == 0]
@@ -118,9 +133,7 @@ def main() -> int:
     if args.world < 1:
         raise UserError(f"--world {args.world} must be at least 1")
     config = load(args.config, args.overrides).config
-    data = config.data
-    samples = [len(open_split(data.root, split)) for split in (data.train_split, data.val_split)]
-    plan = make_plan(config, args.world, *samples)
+    plan = make_plan(config, args.world, *map(len, open_splits(config)))
     facts = asdict(plan) | {
         "idle_slots": plan.idle_slots,
         "worlds_without_idle_slots": useful_worlds(plan.micro_batches),

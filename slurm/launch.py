@@ -24,8 +24,7 @@ from pipeline.errors import (
     run_cli,
 )
 from pipeline.log import info, warn
-from pipeline.plan import Plan, make_plan
-from pipeline.shards import open_split
+from pipeline.plan import Plan, make_plan, open_splits
 from pipeline.tracking.claim import check_claim, run_folder_of
 from pipeline.tracking.origin import git_state
 from pipeline.world import visible_gpus
@@ -164,16 +163,14 @@ def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
 
 
 def _plan(loaded: Loaded, request: submission.Request, is_dry_run: bool) -> Plan:
-    config = loaded.config
     try:
-        data = config.data
-        samples = [len(open_split(data.root, s)) for s in (data.train_split, data.val_split)]
+        train, val = map(len, open_splits(loaded.config))
     except PipelineError as error:
         if not is_dry_run:
             raise
         warn(f"{error}\n(the plan below assumes ImageNet-1k's {_IMAGENET_IMAGES[0]:,} images)")
-        samples = list(_IMAGENET_IMAGES)
-    return make_plan(config, request.world_size, *samples)
+        train, val = _IMAGENET_IMAGES
+    return make_plan(loaded.config, request.world_size, train, val)
 
 
 def _print_dry_run(loaded: Loaded, request: submission.Request, plan: Plan) -> None:

@@ -11,9 +11,8 @@ from pipeline.engine import Engine
 from pipeline.evaluate import evaluate
 from pipeline.models.build import build_model
 from pipeline.optim import Schedule, build_optimizer
-from pipeline.plan import due, make_plan
+from pipeline.plan import due, make_plan, open_splits
 from pipeline.preempt import StopRequest
-from pipeline.shards import open_split
 from pipeline.tracking.claim import claim
 from pipeline.tracking.session import tracking
 from pipeline.train.meter import Meter
@@ -28,10 +27,9 @@ def train(
 
     Raises PipelineError with the exit code that belongs to it, on every rank.
     """
+    device = open_device(config, world)
     collective = connect(world, config.device, config.engine.timeout_s)
-    device = collective.all_or_error(lambda: open_device(config, world))
-    names = (config.data.train_split, config.data.val_split)
-    splits = collective.all_or_error(lambda: [open_split(config.data.root, n) for n in names])
+    splits = collective.all_or_error(lambda: open_splits(config))
     train_split, val_split = splits
     folder = collective.on_main(lambda: claim(config, splits))
     plan = make_plan(config, world.size, len(train_split), len(val_split))

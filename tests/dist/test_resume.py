@@ -161,3 +161,13 @@ def test_another_config_in_the_folder_is_refused(
     assert done.returncode == 2
     assert "holds a run with another config:\n  optim.lr_base: 0.002 -> 0.0001" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_gpu_that_is_missing_is_a_preflight_error(
+    arguments: Callable[..., list], command: Callable
+) -> None:
+    done = command(*arguments("gpu", "device=cuda"), CUDA_VISIBLE_DEVICES="")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "device=cuda, but torch" in done.stderr and "set device=cpu" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (arguments.runs / "gpu").exists()  # type: ignore[attr-defined]

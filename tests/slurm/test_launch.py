@@ -68,6 +68,7 @@ def test_dry_run_of_the_real_job(command: Command) -> None:
         (["configs/digits.yaml", "--tasks-per-node", "3"], 2, "use at most 2 ranks"),
         (["configs/digits.yaml", "optim.lr_bas=1"], 2, "did you mean optim.lr_base?"),
         (["configs/digits.yaml", "data.root=nowhere"], 2, "no manifest.json there; write shards"),
+        (["configs/digits.yaml", "model.num_classes=9"], 2, "set model.num_classes=10"),
         (["configs/nothing.yaml"], 2, "No such file"),
         (["configs/digits.yaml", "--time", "soon"], 2, "'soon' is no HH:MM:SS"),
     ],
