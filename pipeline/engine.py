@@ -216,7 +216,12 @@ def _import_deepspeed(device: str) -> Any:
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
+    import deepspeed.ops
     import deepspeed.utils
+
+    # A collective for inference that DeepSpeed would compile at the first start, for a minute
+    # and with whatever Ctrl-C does to a compiler; training has no use for it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
     # DeepSpeed 0.19 calls names that torch 2.14 has renamed.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)

@@ -13,6 +13,10 @@ from pipeline.preempt import StopRequest
 from slurm import submission
 
 
+_REQUEUE_WAIT_S = 60
+"""How long the other ranks of a preempted job wait to be ended by the requeue."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a task ended."""
@@ -61,4 +65,7 @@ class TrainJob:
             return Outcome(0)
         if stop.requeues and world.is_main:
             submission.requeue()
+        elif stop.requeues:
+            # An exit here would make srun kill the main rank before it has requeued.
+            time.sleep(_REQUEUE_WAIT_S)
         return Outcome(stop.exit_code, "stopped, and a checkpoint is saved")
