@@ -12,7 +12,6 @@ from pipeline.errors import PipelineError
 from pipeline.preempt import StopRequest
 from slurm import submission
 
-
 _REQUEUE_WAIT_S = 60
 """How long the other ranks of a preempted job wait to be ended by the requeue."""
 
