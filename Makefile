@@ -44,7 +44,7 @@ format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 clean:  ## delete the demo's images, shards and runs, and caches; other runs stay
-	@rm -rf .demo shards/digits runs/digits*
+	@rm -rf .demo shards/digits runs/digits-pooling-* runs/digits-identity-*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -72,7 +72,7 @@ $(INSTALLED): requirements.lock
 	fi
 	rm -f $@
 	total=$$(grep -c == $<)
-	echo "installing $$total packages into .venv: about 6 GB, 2-3 minutes on a fast line"
+	echo "installing $$total packages into .venv: about 7 GB, 2-3 minutes on a fast line"
 	if ! $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -r $< 2>&1 \
 	    | tee $(INSTALL_LOG) \
 	    | awk -v total=$$total '

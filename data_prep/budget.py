@@ -55,6 +55,6 @@ def keep_within(budget: MaxBad, split: str, quarantine: Sequence[Quarantined], t
     examples = named((f"{bad.name} ({bad.reason})" for bad in quarantine), shown=5)
     raise DataError(
         f"{split}: {plural(len(quarantine), 'bad file')} of {total:,}, --max-bad {budget.text} "
-        f"allows {allowed}: {examples}; repair or remove them, or accept them with "
-        f"--max-bad {len(quarantine)} (shards already written are kept)"
+        f"allows {allowed}: {examples}; accept them with --max-bad {len(quarantine)}, which keeps "
+        "the shards already written, or repair or remove them and delete OUT first"
     )

@@ -129,7 +129,8 @@ def _same_settings(
     if now["source_sha256"] != before["source_sha256"]:
         changed = _changes(listing_before(), plan.listing.stamps())
         raise UserError(
-            f"{where} of another source: {changed}; use another OUT, or the same SOURCE"
+            f"{where} of another source: {changed}; use the same SOURCE or another OUT, "
+            "or delete this one"
         )
     different = [name for name in _SETTINGS if now[name] != before[name]]
     if different:

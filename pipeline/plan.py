@@ -64,7 +64,7 @@ def make_plan(config: Config, world_size: int, train_samples: int, val_samples: 
             f"{world_size} ranks for train.global_batch / train.micro_batch = "
             f"{train.global_batch} / {train.micro_batch} = {micro_batches} micro-batches: each "
             f"rank needs at least one; use at most {micro_batches} ranks or train.micro_batch="
-            f"{max(1, train.global_batch // world_size)}"
+            f"{_largest_micro_batch(train.global_batch, world_size)}"
         )
     slots = -(-micro_batches // world_size)
     if config.engine.dtype == "bf16" and config.engine.zero_stage == 0 and slots > 1:
@@ -96,6 +96,12 @@ def make_plan(config: Config, world_size: int, train_samples: int, val_samples: 
         val_samples=val_samples,
         eval_batches=-(-val_samples // config.evaluate.batch_size),
     )
+
+
+def _largest_micro_batch(global_batch: int, world_size: int) -> int:
+    """The largest one that divides the global batch into at least one per rank."""
+    sizes = range(1, max(1, global_batch // world_size) + 1)
+    return max(size for size in sizes if global_batch % size == 0)
 
 
 def open_splits(config: Config) -> tuple[ShardSplit, ShardSplit]:

@@ -125,7 +125,9 @@ def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
     config = loaded.config
     cluster = args.cluster
     if cluster == "auto":
-        cluster = "slurm" if shutil.which("sbatch") else "local"
+        # A dry run of several nodes needs no Slurm to be of use.
+        is_slurm = shutil.which("sbatch") or (args.dry_run and args.nodes > 1)
+        cluster = "slurm" if is_slurm else "local"
     if cluster == "local" and args.nodes > 1:
         raise UserError(
             f"--nodes {args.nodes} needs Slurm, and "
@@ -137,6 +139,8 @@ def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
             "--cluster slurm: no sbatch on this machine; use a login node, --dry-run or "
             "--cluster local"
         )
+    if args.gpus_per_node and config.device == "cpu":
+        raise UserError(f"--gpus-per-node {args.gpus_per_node} with device=cpu; drop one of them")
     gpus = 0
     if config.device == "cuda":
         gpus = args.gpus_per_node or (_GPUS_PER_NODE if cluster == "slurm" else visible_gpus())

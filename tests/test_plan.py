@@ -38,8 +38,10 @@ def test_every_evaluation_batch_has_one_rank(world: int, batches: int) -> None:
 
 
 def test_more_ranks_than_micro_batches_names_the_remedy() -> None:
-    with pytest.raises(UserError, match=r"9 ranks .* = 8 micro-batches.*use at most 8 ranks"):
+    rule = r"9 ranks .* = 8 micro-batches.*use at most 8 ranks or train.micro_batch=2$"
+    with pytest.raises(UserError, match=rule):
         make_plan(config_of(8), 9, 10_000, 100)
+    make_plan(Config.model_validate({"train": {"global_batch": 32, "micro_batch": 2}}), 9, 99, 9)
 
 
 def test_data_smaller_than_a_step_is_refused() -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shlex
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,11 +101,23 @@ def _open(args: argparse.Namespace) -> int:
     if store.is_http:
         print(store.shown)
         return 0
+    _ensure_free(args.port)
     command = ui_command(store, args.port)
     info(f"{shlex.join(command[2:])}\nhttp://127.0.0.1:{args.port} (Ctrl-C ends it)")
     # MLflow's queue of evaluation jobs: nine processes that a look at training runs has no use for.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.execv(sys.executable, command)
+
+
+def _ensure_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(
+                f"--port {port}: {error.strerror}; use another, such as {port + 1}"
+            ) from None
 
 
 def _latest_uri(folders: list[Path]) -> str | None:

@@ -31,11 +31,12 @@ def train(
     collective = connect(world, config.device, config.engine.timeout_s)
     splits = collective.all_or_error(lambda: open_splits(config))
     train_split, val_split = splits
-    folder = collective.on_main(lambda: claim(config, splits))
     plan = make_plan(config, world.size, len(train_split), len(val_split))
 
     model = build_model(config.model, config.seed, config.augment.img_size)
     engine = Engine(model, build_optimizer(model, config.optim, plan.lr_peak), config, plan)
+    # Only now: a config that cannot be built leaves no run behind.
+    folder = collective.on_main(lambda: claim(config, splits))
     schedule = Schedule(config.optim, config.train, plan)
     loader = Loader(config, plan, world.rank, device, train_split, val_split, model.drop_path_rates)
     checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint.keep_last)

@@ -98,7 +98,9 @@ class View:
         )
         if gaps := not_executed(self._config.augment):
             warn(f"this version does not execute {', '.join(gaps)}: the training goes without")
-        if self._start:
+        if self._start == plan.total_steps:
+            info("finished before: nothing to do")
+        elif self._start:
             info(f"resuming after step {self._start}")
 
 
