@@ -77,7 +77,7 @@ class View:
             rows = {
                 "run": f"{self._config.name} ({state})",
                 "best top-1": best,
-                "time": f"{duration(seconds)}, {result.images_per_s:.0f} img/s",
+                "time": f"{duration(seconds)}, {result.images_per_s:.0f} img/s with evaluations",
                 "run folder": str(self._folder.path),
                 "MLflow": link or "-",
                 "same again" if is_complete else "resume": resume_command,
