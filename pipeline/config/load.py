@@ -4,7 +4,6 @@ Precedence: schema defaults < the ``extends`` parent < the file < ``section.key=
 """
 
 import difflib
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,13 +64,6 @@ def read_resolved(path: Path) -> Config:
 def write_resolved(config: Config) -> str:
     """The config as YAML text that ``load`` reads back to the same config."""
     return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)
-
-
-def training_digest(config: Config) -> str:
-    """sha256 (hex) of the settings that decide the sequence of losses."""
-    free = free_settings()
-    kept = {key: value for key, value in dotted(config).items() if key not in free}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def training_differences(ours: Config, theirs: Config) -> list[str]:
