@@ -44,7 +44,7 @@ class Progress:
     loss_sums: tuple[float, ...] = ()
     """Per micro-batch, over ``loss_steps``: an interruption leaves no trace in the curve."""
     loss_steps: int = 0
-    """Steps since the last journal entry."""
+    """Steps since the last journal entry, without the skipped ones."""
     best_top1: float | None = None
     best_step: int | None = None
     top1: float | None = None

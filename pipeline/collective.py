@@ -30,10 +30,6 @@ class Collective:
         dist.all_reduce(values)
         return values
 
-    def barrier(self) -> None:
-        """Wait for all ranks."""
-        self.agree(False)
-
     def on_main(self, action: Callable[[], T]) -> T:
         """Run ``action`` on the main rank; its result, or its error, reaches every rank."""
         outcome: list[tuple[T | None, Exception | None]] = [(None, None)]

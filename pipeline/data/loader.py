@@ -46,7 +46,6 @@ class Step:
     """One optimizer step's share of this rank; every rank has equally many slots."""
 
     number: int
-    epoch: int
     slots: list[MicroBatch]
     wait_s: float
     """Seconds that the step waited for data."""
@@ -61,7 +60,7 @@ class EvalBatch:
     images: Tensor
     targets: Tensor
     is_padding: bool = False
-    """Repeats a batch so that all ranks make equally many forward passes; counts nothing."""
+    """Blank, so that all ranks make equally many forward passes; counts nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,14 @@ class Loader:
         images = self._stream(requests(), self.plan.micro_batch)
         slots: list[MicroBatch] = []
         wait_s = 0.0
-        for number, epoch, index, ids in places():
+        for number, _, index, ids in places():
             began = time.perf_counter()
             pixels = next(images)
             wait_s += time.perf_counter() - began
             slots.append(self._micro_batch(number, index, ids, pixels))
             if len(slots) == len(mine):
                 empty = [self._empty_slot(slots[0])] * (self.plan.slots - len(mine))
-                yield Step(number, epoch, slots + empty, wait_s)
+                yield Step(number, slots + empty, wait_s)
                 slots, wait_s = [], 0.0
 
     def evaluation(self) -> Iterator[EvalBatch]:

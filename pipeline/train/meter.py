@@ -36,7 +36,8 @@ class Meter:
 
     def add(self, progress: Progress, step: Step, result: StepResult) -> Progress:
         """Count a step. Raises DivergedError after too many skipped ones in a row."""
-        self._sums += result.losses.double()
+        if not result.is_skipped:  # its loss may be NaN, and it changed nothing
+            self._sums += result.losses.double()
         self._timed_steps += 1
         self._wait_s += step.wait_s
         self._grad_norm = result.grad_norm
@@ -53,14 +54,14 @@ class Meter:
             updates=progress.updates + (not result.is_skipped),
             skipped_in_a_row=skipped,
             skipped_steps=progress.skipped_steps + result.is_skipped,
-            loss_steps=progress.loss_steps + 1,
+            loss_steps=progress.loss_steps + (not result.is_skipped),
             top1=None,
         )
 
     def carry(self, progress: Progress) -> Progress:
         """Progress with the sums so far, as a checkpoint keeps them. Raises DivergedError."""
         sums = self._collective.total(self._sums.cpu().clone())
-        if not bool(torch.isfinite(sums).all()) and not progress.skipped_in_a_row:
+        if not bool(torch.isfinite(sums).all()):
             raise DivergedError(
                 f"the loss is not finite at step {progress.step}; the last checkpoint is from "
                 "before it: lower optim.lr_base or set optim.clip_grad=1.0"
@@ -73,7 +74,6 @@ class Meter:
         seconds = time.perf_counter() - self._began
         images = self._timed_steps * self._plan.global_batch
         metrics = {
-            "train/loss": math.fsum(sums) / (len(sums) * max(1, progress.loss_steps)),
             "train/lr": lr,
             "train/skipped_steps": float(progress.skipped_steps),
             "perf/img_per_s": images / seconds,
@@ -81,6 +81,8 @@ class Meter:
             "progress/epoch": progress.step / self._plan.steps_per_epoch,
             "progress/images": float(progress.step * self._plan.global_batch),
         }
+        if progress.loss_steps:
+            metrics["train/loss"] = math.fsum(sums) / (len(sums) * progress.loss_steps)
         if self._grad_norm is not None:
             metrics["train/grad_norm"] = self._grad_norm
         self._sums.zero_()

@@ -57,7 +57,7 @@ def steps(config: Config, plan: Plan, world: World, rates: object) -> list[Step]
         first = slots[0]
         while len(slots) < plan.slots:
             slots.append(MicroBatch(first.index, first.images, first.targets, first.drop_path, 0, True))
-        result.append(Step(number, 0, slots, 0.0))
+        result.append(Step(number, slots, 0.0))
     return result
 
 

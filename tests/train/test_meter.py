@@ -1,0 +1,72 @@
+"""The meter: means over steps, tolerated skips, and the two ways to diverge."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pipeline.checkpoint import Progress
+from pipeline.collective import Collective, connect
+from pipeline.config.schema import Config
+from pipeline.data.loader import Step
+from pipeline.engine import StepResult
+from pipeline.errors import DivergedError
+from pipeline.plan import make_plan
+from pipeline.train.meter import Meter
+from pipeline.world import World
+
+CONFIG = Config.model_validate(
+    {"train": {"global_batch": 4, "micro_batch": 2}, "engine": {"max_skipped_steps": 3}}
+)
+
+
+@pytest.fixture
+def collective() -> Iterator[Collective]:
+    group = connect(World(), "cpu", 30)
+    yield group
+    group.close()
+
+
+def fed(collective: Collective, losses: list[tuple[float, bool]]) -> tuple[Meter, Progress]:
+    """A meter after steps with these losses (of both micro-batches) and skip flags."""
+    meter = Meter(CONFIG, make_plan(CONFIG, 1, 100, 10), collective, torch.device("cpu"))
+    progress = Progress()
+    for number, (loss, is_skipped) in enumerate(losses):
+        result = StepResult(torch.tensor([loss, loss]), 1.0, is_skipped)
+        progress = meter.add(progress, Step(number, [], 0.0), result)
+    return meter, progress
+
+
+def test_a_tolerated_skip_leaves_the_mean_of_the_others(collective: Collective) -> None:
+    meter, progress = fed(collective, [(2.0, False), (math.nan, True), (4.0, False)])
+    assert (progress.step, progress.updates, progress.skipped_in_a_row) == (3, 2, 0)
+    metrics, progress = meter.collect(progress, 1e-3)
+    assert (metrics["train/loss"], metrics["train/skipped_steps"]) == (3.0, 1.0)
+    assert (progress.loss_steps, progress.loss_sums) == (0, ())
+
+
+def test_nothing_but_skips_has_no_loss(collective: Collective) -> None:
+    meter, progress = fed(collective, [(math.nan, True), (math.nan, True)])
+    assert "train/loss" not in meter.collect(progress, 1e-3)[0]
+
+
+def test_too_many_skips_in_a_row_stop(collective: Collective) -> None:
+    with pytest.raises(DivergedError, match="steps 2 to 4: 3 in a row"):
+        fed(collective, [(1.0, False), *[(math.nan, True)] * 3])
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_saved(collective: Collective) -> None:
+    meter, progress = fed(collective, [(1.0, False), (math.nan, False)])
+    with pytest.raises(DivergedError, match="the loss is not finite at step 2"):
+        meter.carry(progress)
+
+
+def test_resumed_sums_continue_the_interval(collective: Collective) -> None:
+    meter, progress = fed(collective, [(1.0, False), (2.0, False)])
+    saved = meter.carry(progress)
+    after, _ = fed(collective, [])
+    after.resume(saved)
+    last = StepResult(torch.tensor([6.0, 6.0]), None, False)
+    progress = after.add(saved, Step(2, [], 0.0), last)
+    assert after.collect(progress, 1e-3)[0]["train/loss"] == 3.0
