@@ -1,13 +1,18 @@
 """Turns the records of whole shards into the files that readers open; the manifest is last."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
-from importlib.metadata import distributions
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from data_prep.duplicates import find_duplicates
 from data_prep.durable import new_file, write_file
 from data_prep.finished import has_size
 from data_prep.shard_plan import SplitPlan
@@ -16,6 +21,7 @@ from pipeline.errors import DataError
 from pipeline.shards import (
     MANIFEST,
     OPEN_CLIP_SIZES,
+    SAMPLE_DTYPE,
     TIMM_INFO,
     Manifest,
     Quarantined,
@@ -25,55 +31,83 @@ from pipeline.shards import (
     samples_name,
 )
 
-_TOOLS = ("numpy", "pillow", "nvidia-dali")
+_TOOLS = (
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "nvidia-dali-cuda120",
+    "nvidia-dali-cuda130",
+)
 
 
-def split_records(plan: SplitPlan) -> list[ShardRecord]:
-    """The records of all shards of a split, in order. Raises DataError where one is missing."""
-    work = WorkFolder(plan.out, plan.split)
-    records = [work.load(k) for k in range(plan.shards)]
-    if missing := [k for k, record in enumerate(records) if record is None]:
-        raise DataError(
-            f"{plan.split}: {len(missing)} shards vanished while they were written, the first is "
-            f"number {missing[0]}; run the same command again"
-        )
-    return [record for record in records if record is not None]
+@dataclass(frozen=True)
+class SplitRecords:
+    """The records of all shards of a split, one in memory at a time."""
+
+    plan: SplitPlan
+
+    def __iter__(self) -> Iterator[ShardRecord]:
+        """In shard order. Raises DataError where one is missing."""
+        work = WorkFolder(self.plan.out, self.plan.split)
+        for k in range(self.plan.shards):
+            record = work.load(k)
+            if record is None:
+                raise DataError(
+                    f"{self.plan.split}: shard {k} vanished while others were written; "
+                    "run the same command again"
+                )
+            yield record
+
+    def quarantine(self) -> list[Quarantined]:
+        """Everything of the split that was left out, sorted by name."""
+        found = [bad for record in self for bad in record.quarantine]
+        return sorted([*self.plan.listing.reasons, *found], key=lambda bad: bad.name)
 
 
-def quarantined(plan: SplitPlan, records: Sequence[ShardRecord]) -> list[Quarantined]:
-    """Everything of a split that was left out, sorted by name."""
-    found = [bad for record in records for bad in record.quarantine]
-    return sorted([*plan.listing.reasons, *found], key=lambda bad: bad.name)
-
-
-def finish_split(
-    plan: SplitPlan, records: Sequence[ShardRecord], warnings: list[str]
-) -> SplitManifest:
+def finish_split(plan: SplitPlan, warnings: list[str]) -> SplitManifest:
     """Write a split's side files; returns its part of the manifest."""
-    rows = np.concatenate([record.rows for record in records])
-    starts = np.cumsum([0, *(len(record.names) for record in records[:-1])])
-    rows["name_offset"] += np.repeat(starts, [len(r.rows) for r in records]).astype("<u8")
+    records = SplitRecords(plan)
+    shards = [record.entry for record in records]
+    counts = np.zeros(len(plan.classes), np.int64)
+    fingerprints: list[NDArray[np.uint64]] = []
     samples = plan.out / samples_name(plan.dataset, plan.split)
-    with new_file(samples) as file:
-        np.save(file, rows)
     names = plan.out / names_name(plan.dataset, plan.split)
-    write_file(names, b"".join(record.names for record in records))
-    stamps = plan.listing.stamps()
+    with new_file(samples) as rows_file, new_file(names) as names_file:
+        start_array(rows_file, sum(shard.samples for shard in shards))
+        for record in records:
+            record.rows["name_offset"] += names_file.tell()
+            rows_file.write(record.rows.tobytes())
+            names_file.write(record.names)
+            counts += np.bincount(record.rows["label"], minlength=len(counts))
+            fingerprints.append(record.fingerprints)
     return SplitManifest(
-        shards=[record.entry for record in records],
-        class_counts=np.bincount(rows["label"], minlength=len(plan.classes)).tolist(),
+        shards=shards,
+        class_counts=counts.tolist(),
         options=plan.options,
         source={
             "layout": plan.source.layout,
             "path": str(plan.source.path),
-            "files": len(stamps),
-            "bytes": sum(stamps.values()),
+            "files": plan.listing.files,
+            "bytes": plan.listing.total_bytes,
             "hidden_files_ignored": plan.listing.hidden_files,
         },
-        quarantine=quarantined(plan, records),
+        quarantine=records.quarantine(),
+        duplicates=find_duplicates(
+            plan.out, plan.dataset, plan.split, np.concatenate(fingerprints)
+        ),
         warnings=warnings,
         side_files=[_side_file(samples), _side_file(names)],
     )
+
+
+def start_array(file: BinaryIO, samples: int) -> None:
+    """Begin an .npy file of that many SAMPLE_DTYPE rows."""
+    about: dict[str, Any] = {
+        "descr": np.lib.format.dtype_to_descr(SAMPLE_DTYPE),
+        "fortran_order": False,
+        "shape": (samples,),
+    }
+    np.lib.format.write_array_header_1_0(file, about)
 
 
 def write_manifest(out: Path, manifest: Manifest) -> list[str]:
@@ -106,14 +140,14 @@ def write_manifest(out: Path, manifest: Manifest) -> list[str]:
 
 def tool_versions() -> dict[str, str]:
     """Versions of the packages that judge images and write rows."""
-    found = {d.name.lower(): d.version for d in distributions() if d.name}
-    return {
-        name: version
-        for name, version in sorted(found.items())
-        if any(name == tool or name.startswith(f"{tool}-cuda") for tool in _TOOLS)
-    }
+    found: dict[str, str] = {}
+    for name in _TOOLS:
+        with contextlib.suppress(PackageNotFoundError):  # of DALI, one of the two is there
+            found[name] = version(name)
+    return found
 
 
 def _side_file(path: Path) -> SideFile:
-    content = path.read_bytes()
-    return SideFile(path.name, hashlib.sha256(content).hexdigest(), len(content))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SideFile(path.name, digest, path.stat().st_size)

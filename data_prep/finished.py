@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.durable import write_file
 from data_prep.shard_plan import label_digits
+from data_prep.sources.entries import decoded
 from data_prep.tar_writer import index_text
 from pipeline.shards import Manifest, SplitManifest, index_name, names_name, samples_name
 
@@ -33,13 +34,16 @@ def side_files_whole(out: Path, split: SplitManifest) -> bool:
     )
 
 
-def source_stamps(
+def source_sizes(
     out: Path, dataset: str, split: str, manifest: SplitManifest
 ) -> dict[str, int | None]:
-    """Name -> bytes of the files a split was made of; None: quarantined, size not kept."""
+    """Name -> bytes of the files a split was made of; None: size not kept."""
+    names = _records(out, dataset, split).split(b"\0")[1::2]
+    found: dict[str, int | None] = dict.fromkeys(bad.name for bad in manifest.quarantine)
+    if manifest.options.get("max_side") is not None:
+        return found | dict.fromkeys(map(decoded, names))
     rows = np.load(out / samples_name(dataset, split), mmap_mode="r")
-    stamps: dict[str, int | None] = dict.fromkeys(bad.name for bad in manifest.quarantine)
-    return stamps | dict(zip(_names(out, dataset, split)[1], rows["bytes"].tolist(), strict=True))
+    return found | dict(zip(map(decoded, names), rows["bytes"].tolist(), strict=True))
 
 
 def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[int]) -> list[str]:
@@ -48,7 +52,8 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
     Needs whole side files. Returns the names of the files written.
     """
     rows = np.load(out / samples_name(manifest.dataset, split), mmap_mode="r")
-    keys = _names(out, manifest.dataset, split)[0]
+    records = _records(out, manifest.dataset, split)
+    ends = [*rows["name_offset"][1:].tolist(), len(records)]
     digits = label_digits(manifest.classes)
     repaired: list[str] = []
     start = 0
@@ -57,8 +62,10 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
         start += entry.samples
         if k in skip:
             continue
+        named = records[int(rows["name_offset"][part.start]) : ends[part.stop - 1]]
+        keys = [key.decode() for key in named.split(b"\0")[:-1:2]]
         offsets, sizes = rows["offset"][part].tolist(), rows["bytes"][part].tolist()
-        text = index_text(keys[part], offsets, sizes, digits).encode()
+        text = index_text(keys, offsets, sizes, digits).encode()
         path = out / index_name(entry.name)
         if not has_size(path, len(text)) or path.read_bytes() != text:
             write_file(path, text)
@@ -66,8 +73,6 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
     return repaired
 
 
-def _names(out: Path, dataset: str, split: str) -> tuple[list[str], list[str]]:
-    """Keys and original names of a split, in shard order."""
-    fields = (out / names_name(dataset, split)).read_bytes().split(b"\0")[:-1]
-    keys = [key.decode() for key in fields[::2]]
-    return keys, [name.decode(errors="surrogateescape") for name in fields[1::2]]
+def _records(out: Path, dataset: str, split: str) -> bytes:
+    """``key NUL name NUL`` of every sample, in shard order."""
+    return (out / names_name(dataset, split)).read_bytes()

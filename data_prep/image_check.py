@@ -1,12 +1,12 @@
-"""Which images may enter a shard, and how large they are: PIL reads headers, DALI decides."""
+"""Which images may enter a shard, and how large they are: headers first, DALI has the last word."""
 
 import io
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ MAX_PIXELS = 178_956_970
 """Pixels of an image, by its header, that nobody decodes: 512 MiB as RGB, PIL's own limit."""
 MAX_FILE_BYTES = 1 << 30
 """Bytes of a source file that are never read: no photograph is that large."""
+
+_SMALLEST = 8  # libjpeg-turbo's largest reduction
 
 
 @dataclass(frozen=True)
@@ -36,35 +38,35 @@ class Refusal:
 
 
 class ImageCheck:
-    """Judges files by their headers and, with ``check="full"``, by DALI's CPU decoder."""
+    """Judges files by their headers and, with ``check="full"``, by decoding them.
+
+    libjpeg-turbo reads every coefficient of a file and computes an eighth of the pixels, in half
+    the time. It is stricter than DALI, which uses it too, so what it accepts DALI decodes; what it
+    complains of DALI is asked, and only what DALI refuses is bad.
+    """
 
     def __init__(self, check: Check):
         self._check: Check = check
         self._decoder: DecodeCheck | None = None
 
-    def judge(self, images: Sequence[bytes]) -> list[Size | Refusal]:
-        """images: (N,) files. Returns (N,): the size of a good one, the reason against a bad one.
+    def judge(self, image: bytes) -> Size | Refusal:
+        """The size of a good file, or the reason against a bad one.
 
-        PIL only has to tell the size, from the header; whether the image decodes is DALI's word
-        alone. Without a size nobody knows what decoding would cost: DALI is not asked then.
+        Without a size nobody knows what decoding would cost: no decoder is asked then.
         """
-        found = [header(image) for image in images]
-        if self._check == "header":
-            return found
-        decodable = [i for i, size in enumerate(found) if isinstance(size, Size)]
-        reasons = self._ask_decoder([images[i] for i in decodable])
-        for i, reason in zip(decodable, reasons, strict=True):
-            if reason is not None:
-                found[i] = Refusal(reason)
-        return found
+        size = header(image)
+        if self._check == "header" or isinstance(size, Refusal) or _decodes_cleanly(image):
+            return size
+        reason = self._ask_dali(image)
+        return size if reason is None else Refusal(reason)
 
-    def _ask_decoder(self, images: Sequence[bytes]) -> list[str | None]:
+    def _ask_dali(self, image: bytes) -> str | None:
         if self._decoder is None:
-            # DALI takes a second to import: only processes that decode pay for it.
+            # DALI takes a second to import: only where something is in doubt.
             from pipeline.data.dali import DecodeCheck
 
             self._decoder = DecodeCheck(threads=1)
-        return self._decoder.refusals([np.frombuffer(image, np.uint8) for image in images])
+        return self._decoder.refusals([np.frombuffer(image, np.uint8)])[0]
 
 
 def header(image: bytes) -> Size | Refusal:
@@ -72,19 +74,47 @@ def header(image: bytes) -> Size | Refusal:
     if not image:
         return Refusal("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(image)) as opened:
-                width, height = opened.size
-    except Image.DecompressionBombError:
-        return Refusal(f"more than {MAX_PIXELS:,} pixels")
-    except Exception as error:  # noqa: BLE001 - PIL's parsers raise whatever a header leads to
-        return Refusal(f"size unreadable: {_one_line(error)}")
+        height, width = map(int, simplejpeg.decode_jpeg_header(image)[:2])
+    except (ValueError, KeyError):  # no JPEG, or one of a rare kind
+        found = _pil_header(image)
+        if isinstance(found, Refusal):
+            return found
+        width, height = found.width, found.height
     if width * height > MAX_PIXELS:
         return Refusal(f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
     if width * height == 0:
         return Refusal(f"{width}x{height} holds no pixels")
     return Size(width, height)
+
+
+def _pil_header(image: bytes) -> Size | Refusal:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(image)) as opened:
+                return Size(*opened.size)
+    except Image.DecompressionBombError:
+        return Refusal(f"more than {MAX_PIXELS:,} pixels")
+    except Exception as error:  # noqa: BLE001 - PIL's parsers raise whatever a header leads to
+        return Refusal(f"size unreadable: {_one_line(error)}")
+
+
+def _decodes_cleanly(image: bytes) -> bool:
+    """Whether libjpeg-turbo reads all of a JPEG without any complaint."""
+    try:
+        simplejpeg.decode_jpeg(
+            image,
+            colorspace="GRAY",
+            fastdct=True,
+            fastupsample=True,
+            min_height=1,
+            min_width=1,
+            min_factor=_SMALLEST,
+            strict=True,
+        )
+    except (ValueError, KeyError):
+        return False
+    return True
 
 
 def _one_line(error: Exception) -> str:

@@ -1,13 +1,13 @@
 """What OUT already holds, and whether it belongs to the shards that are asked for."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.durable import LOCK, is_temporary, only_writer, remove_leftovers
-from data_prep.finished import damaged_shards, repair_indexes, side_files_whole, source_stamps
+from data_prep.finished import damaged_shards, repair_indexes, side_files_whole, source_sizes
 from data_prep.shard_plan import SplitPlan
 from data_prep.wording import named, plural, printable
 from data_prep.work_folder import WorkFolder, is_work_folder
@@ -15,10 +15,11 @@ from pipeline.errors import UserError
 from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
 
 _SETTINGS = {
-    "layout": "the layout of SOURCE",
     "seed": "--seed",
     "shards": "--shards",
     "check": "--check",
+    "max_side": "--max-side",
+    "quality": "--quality",
     "classes_sha256": "the class list",
 }
 
@@ -92,9 +93,10 @@ class SplitState:
     """Indexes that were written again."""
 
 
-def examine(plan: SplitPlan, manifest: Manifest | None) -> SplitState:
+def examine(plan: SplitPlan, manifest: Manifest | None, broken: Collection[int] = ()) -> SplitState:
     """Compare a plan with what stands in its OUT, and repair indexes.
 
+    ``broken``: shards that are known to be damaged, whatever their size.
     Raises UserError where OUT holds the split from another source or with other settings.
     """
     out, split, work = plan.out, plan.split, WorkFolder(plan.out, plan.split)
@@ -110,12 +112,12 @@ def examine(plan: SplitPlan, manifest: Manifest | None) -> SplitState:
     _same_settings(
         plan,
         finished.options,
-        lambda: source_stamps(out, plan.dataset, split, finished) if whole else {},
+        lambda: source_sizes(out, plan.dataset, split, finished) if whole else {},
     )
     work.remove()  # left by a kill after the manifest was written, or during a repair
     if not whole:
         return SplitState(finished, every, True, [])
-    damaged = damaged_shards(out, finished)
+    damaged = sorted({*damaged_shards(out, finished), *broken})
     return SplitState(finished, damaged, False, repair_indexes(out, manifest, split, damaged))
 
 
@@ -127,14 +129,19 @@ def _same_settings(
     now = plan.options
     where = f"OUT={printable(plan.out)} holds {plan.split}"
     if now["source_sha256"] != before["source_sha256"]:
-        changed = _changes(listing_before(), plan.listing.stamps())
+        changed = _changes(listing_before(), plan.listing.sizes())
         raise UserError(
             f"{where} of another source: {changed}; use the same SOURCE or another OUT, "
             "or delete this one"
         )
-    different = [name for name in _SETTINGS if now[name] != before[name]]
+    different = [name for name in _SETTINGS if now[name] != before.get(name)]
     if different:
-        said = ", ".join(f"{_SETTINGS[n]} {before[n]}, now {now[n]}" for n in different)
+        said = ", ".join(
+            _SETTINGS[n]
+            if n.endswith("sha256")
+            else f"{_SETTINGS[n]} {before.get(n)}, now {now[n]}"
+            for n in different
+        )
         raise UserError(f"{where} with other settings: {said}; use the same, or another OUT")
 
 

@@ -1,4 +1,4 @@
-"""Shard a folder of images into checked, indexed WebDataset tars.
+"""Shard ImageNet, in whatever form it lies there, into checked, indexed WebDataset tars.
 
 python data_prep/shard.py SOURCE [OUT] [options]
 """
@@ -14,21 +14,25 @@ if not __package__:  # run as a script: imports are absolute
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
+from data_prep.labels import class_list
+from data_prep.reencode import DEFAULT_QUALITY, Reencode
 from data_prep.sharding import Request, Watcher, shard_source
+from data_prep.sources.detect import LAYOUTS
 from data_prep.summary import as_json, as_text
 from data_prep.workers import Stopped, stop_signals
 from pipeline.errors import UserError, run_cli
 from pipeline.log import ProgressLine, info, warn
 
 _GETTING_IMAGENET = """\
-Getting ImageNet (ILSVRC2012, 1,281,167 + 50,000 images, 145 GB):
-  image-net.org   register, then download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar;
-                  unpack each class into train/<wnid>/ and val/<wnid>/
-  Kaggle          accept the rules of "ImageNet Object Localization Challenge", download
-                  imagenet-object-localization-challenge.zip: ILSVRC/Data/CLS-LOC has train/<wnid>/
-                  and a flat val/: move its images into val/<wnid>/ as
-                  LOC_val_solution.csv says
-SOURCE is the folder that then holds train/ and val/.
+Getting ImageNet (ILSVRC2012, 1,281,167 + 50,000 images, 145 GB), and what SOURCE then is:
+  image-net.org   register, then download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+                  ILSVRC2012_devkit_t12.tar.gz: SOURCE is their folder; nothing is unpacked
+  Kaggle          accept the rules of "ImageNet Object Localization Challenge", unpack its zip:
+                  SOURCE is the folder with ILSVRC/ and LOC_val_solution.csv
+  Hugging Face    accept the terms of the data set imagenet-1k, download its data/*.parquet:
+                  SOURCE is their folder
+  as folders      train/<class>/*.JPEG and val/<class>/*.JPEG, or one folder of class folders
+  as shards       WebDataset tars of .jpg and .cls, to be written anew
 """
 
 
@@ -40,16 +44,22 @@ def main() -> int:
         print(f"\n{_GETTING_IMAGENET}", file=sys.stderr, end="")
         return UserError.exit_code
     args = parser.parse_args()
+    if args.quality is not None and args.max_side is None:
+        raise UserError("--quality is that of images that --max-side scales down; say both")
     request = Request(
         source=args.source,
         out=args.out,
+        layout=args.layout,
         split=args.split,
         name=args.name,
+        classes=None if args.classes is None else class_list(args.classes),
+        allow_partial=args.allow_partial,
         seed=args.seed,
         shards=args.shards,
         samples_per_shard=args.samples_per_shard,
         max_bad=DEFAULT_MAX_BAD if args.max_bad is None else parse_max_bad(args.max_bad),
         check=args.check,
+        reencode=_reencode(args.max_side, args.quality),
         strict_labels=args.strict_labels,
         workers=args.workers or len(os.sched_getaffinity(0)),
     )
@@ -72,6 +82,10 @@ def main() -> int:
     return 0
 
 
+def _reencode(max_side: int | None, quality: int | None) -> Reencode | None:
+    return None if max_side is None else Reencode(max_side, quality or DEFAULT_QUALITY)
+
+
 class _Terminal(Watcher):
     """Shows progress on stderr."""
 
@@ -79,6 +93,9 @@ class _Terminal(Watcher):
         self._line: ProgressLine | None = None
         self._done = self._images = self._bytes = 0
         self._began = time.monotonic()
+
+    def inform(self, message: str) -> None:
+        info(message)
 
     def notice(self, message: str) -> None:
         warn(message)
@@ -111,17 +128,29 @@ class _Terminal(Watcher):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shard.py",
-        description="Shard a folder of images into checked, indexed WebDataset tars. Run it again "
-        "to continue, or to repair what is missing.",
+        description="Shard ImageNet into checked, indexed WebDataset tars. Run it again to "
+        "continue, or to repair what is missing.",
         epilog=_GETTING_IMAGENET,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", metavar="SOURCE", type=Path, help="folder with train/ and val/, or class folders")
+    add("source", metavar="SOURCE", type=Path, help="see below")
     add("out", metavar="OUT", type=Path, nargs="?", help="where to write (default: shards/NAME)")
+    add("--layout", choices=list(LAYOUTS), help="what SOURCE is (default: what is found there)")
     add("--split", choices=["train", "validation"], help="shard this split alone")
     add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
     add("--name", help="dataset name (default: imagenet1k for wnid folders, else from SOURCE)")
+    add(
+        "--classes",
+        metavar="LIST",
+        help="labels count in this list: imagenet1k, or a file with a class per line (default: the "
+        "classes present, sorted)",
+    )
+    add(
+        "--allow-partial",
+        action="store_true",
+        help="ImageNet with classes or images missing is meant to be so",
+    )
     add("--seed", type=_seed, default=0, metavar="S", help="of the order of train (default: 0)")
     count = parser.add_mutually_exclusive_group()
     count.add_argument(
@@ -140,6 +169,18 @@ def _parser() -> argparse.ArgumentParser:
         default="full",
         help="full: DALI decodes every image once; header: only sizes are read (default: full)",
     )
+    add(
+        "--max-side",
+        type=_positive,
+        metavar="N",
+        help="scale images with a longer side down to it (default: bytes stay as they are)",
+    )
+    add(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help=f"of these as JPEG, 1 to 100 (default: {DEFAULT_QUALITY})",
+    )
     add("--strict-labels", action="store_true", help="names against their folder's wnid are fatal")
     add("--json", action="store_true", help="print the summary as JSON on stdout")
     return parser
@@ -151,6 +192,12 @@ _DEFAULT_BAD = DEFAULT_MAX_BAD.text.replace("%", "%%")
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _quality(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
     return int(text)
 
 

@@ -1,10 +1,11 @@
 """Writes one shard: read, check, tar, index, record. Any process may do any shard."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from data_prep.duplicates import fingerprint
 from data_prep.durable import new_file, write_file
 from data_prep.image_check import MAX_FILE_BYTES, ImageCheck, Refusal, Size
 from data_prep.shard_plan import ShardTask
@@ -13,8 +14,7 @@ from data_prep.work_folder import ShardRecord, WorkFolder
 from pipeline.errors import DataError
 from pipeline.shards import SAMPLE_DTYPE, Quarantined, ShardEntry, index_name, pack_name
 
-_BATCH_IMAGES = 32
-_BATCH_BYTES = 64 << 20
+_REPORTED_IMAGES = 32
 
 Progress = Callable[[int, int], None]
 """Called with images and bytes done since the last call."""
@@ -29,16 +29,14 @@ def write_shard(task: ShardTask, check: ImageCheck, progress: Progress) -> None:
     contents = _Contents(task)
     with new_file(task.out / task.name) as file:
         tar = TarWriter(file)
-        for positions, images in _batches(task, contents):
-            for i, image, verdict in zip(positions, images, check.judge(images), strict=True):
-                contents.add(tar, i, image, verdict)
-            progress(len(images), sum(map(len, images)))
+        # One image at a time: it is still in the cache when it is hashed and written.
+        for start in range(0, len(task.entries), _REPORTED_IMAGES):
+            part = range(start, min(start + _REPORTED_IMAGES, len(task.entries)))
+            progress(len(part), sum(_take(i, contents, tar, check) for i in part))
         entry = ShardEntry(task.name, tar.close(), tar.bytes, len(contents.rows))
         _accept(task, entry)
     write_file(task.out / index_name(task.name), contents.index().encode())
-    rows = np.array(contents.rows, SAMPLE_DTYPE)
-    record = ShardRecord(entry, rows, bytes(contents.names), contents.quarantine)
-    WorkFolder(task.out, task.split).record(task.index, record)
+    WorkFolder(task.out, task.split).record(task.index, contents.record(entry))
 
 
 @dataclass
@@ -46,48 +44,57 @@ class _Contents:
     """What has gone into the shard so far."""
 
     task: ShardTask
-    rows: list[tuple[int, ...]] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
+    rows: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
+    keys: list[str] = field(default_factory=list[str])
     names: bytearray = field(default_factory=bytearray)
-    quarantine: list[Quarantined] = field(default_factory=list)
+    fingerprints: list[int] = field(default_factory=list[int])
+    quarantine: list[Quarantined] = field(default_factory=list[Quarantined])
 
-    def add(self, tar: TarWriter, i: int, image: bytes, verdict: Size | Refusal) -> None:
-        """Append sample ``i`` of the task, or quarantine it."""
-        task = self.task
-        if isinstance(verdict, Refusal):
-            self.refuse(i, verdict.reason)
-            return
-        key, label = task.keys[i], task.labels[i]
+    def add(self, i: int, image: bytes, size: Size, tar: TarWriter) -> None:
+        """Append sample ``i`` of the task."""
+        key, label = self.task.keys[i], self.task.labels[i]
         offset = tar.add(f"{key}.jpg", image)
-        tar.add(f"{key}.cls", f"{label:0{task.label_digits}d}".encode())
-        size = (verdict.width, verdict.height)
-        self.rows.append((task.index, offset, len(image), *size, label, len(self.names)))
+        tar.add(f"{key}.cls", f"{label:0{self.task.label_digits}d}".encode())
+        sides = (size.width, size.height)
+        self.rows.append((self.task.index, offset, len(image), *sides, label, len(self.names)))
         self.keys.append(key)
-        self.names += pack_name(key, task.entries[i].name)
+        self.names += pack_name(key, self.task.entries[i].name)
+        self.fingerprints.append(fingerprint(image))
 
     def refuse(self, i: int, reason: str) -> None:
+        """Quarantine sample ``i``."""
         self.quarantine.append(Quarantined(self.task.entries[i].name, reason))
 
     def index(self) -> str:
         offsets, sizes = [row[1] for row in self.rows], [row[2] for row in self.rows]
         return index_text(self.keys, offsets, sizes, self.task.label_digits)
 
+    def record(self, entry: ShardEntry) -> ShardRecord:
+        return ShardRecord(
+            entry,
+            np.array(self.rows, SAMPLE_DTYPE),
+            bytes(self.names),
+            np.array(self.fingerprints, np.uint64),
+            self.quarantine,
+        )
 
-def _batches(task: ShardTask, contents: _Contents) -> Iterator[tuple[list[int], list[bytes]]]:
-    """Positions and files in shard order, few enough at a time to fit into memory."""
-    positions: list[int] = []
-    images: list[bytes] = []
-    for i, entry in enumerate(task.entries):
-        if entry.bytes > MAX_FILE_BYTES:
-            contents.refuse(i, f"{entry.bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
-            continue
-        positions.append(i)
-        images.append(task.reader.read(entry))
-        if len(images) == _BATCH_IMAGES or sum(map(len, images)) >= _BATCH_BYTES:
-            yield positions, images
-            positions, images = [], []
-    if images:
-        yield positions, images
+
+def _take(i: int, contents: _Contents, tar: TarWriter, check: ImageCheck) -> int:
+    """Put image ``i`` into the shard or into the quarantine; returns the bytes read."""
+    task = contents.task
+    entry = task.entries[i]
+    if entry.bytes > MAX_FILE_BYTES:
+        contents.refuse(i, f"{entry.bytes:,} bytes, more than {MAX_FILE_BYTES:,}")
+        return 0
+    image = task.reader.read(entry)
+    verdict = check.judge(image)
+    if isinstance(verdict, Refusal):
+        contents.refuse(i, verdict.reason)
+    elif task.reencode is not None:
+        contents.add(i, *task.reencode.apply(image, verdict), tar)
+    else:
+        contents.add(i, image, verdict, tar)
+    return len(image)
 
 
 def _accept(task: ShardTask, entry: ShardEntry) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.image_check import Check
 from data_prep.keys import assign_keys
+from data_prep.reencode import Reencode
 from data_prep.sources import Entry, Reader, Source, SplitListing
 from pipeline.errors import UserError
 from pipeline.shards import shard_name
@@ -50,6 +51,7 @@ class ShardTask:
     label_digits: int
     reader: Reader
     check: Check
+    reencode: Reencode | None = None
     expected_sha256: str | None = None
     """Of a shard that is written again."""
 
@@ -70,6 +72,7 @@ class SplitPlan:
     seed: int
     shards: int
     check: Check
+    reencode: Reencode | None = None
 
     @property
     def split(self) -> str:
@@ -81,8 +84,8 @@ class SplitPlan:
         return label_digits(self.classes)
 
     @cached_property
-    def keys(self) -> list[str]:
-        """Keys of the listing's entries."""
+    def keys(self) -> NDArray[np.bytes_]:
+        """(N,) keys of the listing's entries."""
         return assign_keys(self.listing.entries)
 
     @cached_property
@@ -94,10 +97,11 @@ class SplitPlan:
     def options(self) -> dict[str, Any]:
         """What decides the bytes, as the manifest keeps it."""
         return {
-            "layout": self.source.layout,
             "seed": self.seed,
             "shards": self.shards,
             "check": self.check,
+            "max_side": self.reencode.max_side if self.reencode else None,
+            "quality": self.reencode.quality if self.reencode else None,
             "classes_sha256": hashlib.sha256(json.dumps(self.classes).encode()).hexdigest(),
             "source_sha256": source_digest(self.listing.stamps()),
         }
@@ -118,11 +122,12 @@ class SplitPlan:
             split=self.split,
             index=index,
             entries=entries,
-            keys=[self.keys[i] for i in picked],
+            keys=[key.decode("ascii") for key in self.keys[picked].tolist()],
             labels=[label[entry.class_name] for entry in entries],
             label_digits=self.label_digits,
             reader=self.listing.reader,
             check=self.check,
+            reencode=self.reencode,
             expected_sha256=expected_sha256,
         )
 
@@ -132,13 +137,13 @@ def label_digits(classes: Sequence[str]) -> int:
     return len(str(len(classes) - 1))
 
 
-def shard_order(keys: Sequence[str], split: str, seed: int) -> NDArray[np.int64]:
+def shard_order(keys: NDArray[np.bytes_], split: str, seed: int) -> NDArray[np.int64]:
     """(N,) positions sorted by key; train is then permuted by the seed.
 
     The permutation sorts raw Philox words: numpy keeps bit generators' streams across
     versions, but not its own shuffles.
     """
-    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    order = np.argsort(keys, kind="stable")
     if split != "train":
         return order
     words = np.random.Philox(key=seed).random_raw(len(order))
@@ -182,9 +187,9 @@ def chosen_shards(
     return count
 
 
-def source_digest(stamps: Mapping[str, int]) -> str:
+def source_digest(stamps: Iterable[tuple[bytes, int]]) -> str:
     """sha256 (hex) over the sorted names and sizes of all files seen."""
     digest = hashlib.sha256()
-    for name in sorted(stamps):
-        digest.update(b"%s\0%d\n" % (name.encode(errors="surrogateescape"), stamps[name]))
+    for stamp in stamps:
+        digest.update(b"%s\0%d\n" % stamp)
     return digest.hexdigest()

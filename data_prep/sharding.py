@@ -2,27 +2,24 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from data_prep import imagenet1k
 from data_prep.budget import DEFAULT_MAX_BAD, MaxBad, keep_within
-from data_prep.finish import (
-    finish_split,
-    quarantined,
-    split_records,
-    tool_versions,
-    write_manifest,
-)
+from data_prep.finish import SplitRecords, finish_split, tool_versions, write_manifest
 from data_prep.image_check import Check
-from data_prep.labels import label_warnings
+from data_prep.labels import label_scheme, label_warnings
 from data_prep.out_folder import SplitState, examine, existing_dataset, existing_manifest, opened
-from data_prep.shard_plan import ShardTask, SplitPlan, chosen_shards
-from data_prep.sources import SPLITS, Source
-from data_prep.sources.imagefolder import open_folder
+from data_prep.reencode import Reencode
+from data_prep.shard_plan import SplitPlan, chosen_shards
+from data_prep.sources import SPLITS, VALIDATION_NAMES, Source
+from data_prep.sources.detect import open_source
 from data_prep.wording import plural, printable
 from data_prep.work_folder import WorkFolder
-from data_prep.workers import run_tasks
+from data_prep.workers import Tasks, run_tasks
 from pipeline.errors import DataError, UserError
 from pipeline.shards import Manifest, Quarantined, SplitManifest
 
@@ -37,19 +34,30 @@ class Request:
 
     source: Path
     out: Path | None = None
+    layout: str | None = None
     split: str | None = None
     name: str | None = None
+    classes: Sequence[str] | None = None
+    """In label order."""
+    allow_partial: bool = False
     seed: int = 0
-    shards: int | None = None
+    shards: int | Mapping[str, int] | None = None
+    """Of every split, or split by split."""
     samples_per_shard: int | None = None
     max_bad: MaxBad = DEFAULT_MAX_BAD
     check: Check = "full"
+    reencode: Reencode | None = None
     strict_labels: bool = False
     workers: int = 1
+    broken: Mapping[str, Collection[int]] = field(default_factory=dict[str, Collection[int]])
+    """Split -> shards to write again, though they have the right size."""
 
 
 class Watcher:
     """Told what happens; this one ignores it."""
+
+    def inform(self, message: str) -> None:
+        """What was found or decided."""
 
     def notice(self, message: str) -> None:
         """Something that should be known but stops nothing."""
@@ -66,14 +74,111 @@ class Outcome:
     """What a run did and what OUT holds now."""
 
     out: Path
+    layout: str
+    """Of the source."""
     manifest: Manifest
     splits: list[str]
     """Those that the run was about."""
     shards_written: int
     images_written: int
     bytes_written: int
-    repaired: list[str] = field(default_factory=list)
+    """Of images, as they stand in the source."""
+    repaired: list[str] = field(default_factory=list[str])
     """Other files that were missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done in OUT; picklable, so that other nodes can do parts of it."""
+
+    out: Path
+    plans: list[SplitPlan]
+    states: list[SplitState]
+    manifest: Manifest | None
+    """Of OUT, before."""
+    warnings: dict[str, list[str]]
+    max_bad: MaxBad
+    check: Check
+
+    @property
+    def tasks(self) -> Tasks:
+        """One for each shard to write."""
+        return [
+            partial(plan.task, k, state.finished.shards[k].sha256 if state.finished else None)
+            for plan, state in zip(self.plans, self.states, strict=True)
+            for k in state.todo
+        ]
+
+    @property
+    def images(self) -> int:
+        """Images of all splits, written or not."""
+        return sum(len(plan.listing.entries) for plan in self.plans)
+
+    def images_and_bytes_to_write(self) -> tuple[int, int]:
+        """Of the shards to write, as they stand in the source."""
+        images = size = 0
+        for plan, state in zip(self.plans, self.states, strict=True):
+            for k in state.todo:
+                picked = plan.positions(k)
+                images += len(picked)
+                size += int(plan.listing.entries.sizes[picked].sum())
+        return images, size
+
+    def begin(self) -> None:
+        """Check the disk and set the work folders up. Raises UserError where it is too full."""
+        images, size = self.images_and_bytes_to_write()
+        needed, free = size + images * _BYTES_PER_SAMPLE, shutil.disk_usage(self.out).free
+        if images and needed > free:
+            raise UserError(
+                f"OUT={printable(self.out)}: the shards need about {needed / 1e9:.1f} GB and "
+                f"{free / 1e9:.1f} GB are free; make room or choose another OUT"
+            )
+        for plan, state in zip(self.plans, self.states, strict=True):
+            if state.todo or state.finished is None:
+                about = {"dataset": plan.dataset, "options": plan.options}
+                WorkFolder(self.out, plan.split).begin(about, plan.listing)
+
+    def finish(self) -> Outcome:
+        """Write what describes the shards, the manifest last.
+
+        Raises DataError where shards are missing or too many images are bad.
+        """
+        images, size = self.images_and_bytes_to_write()
+        splits: dict[str, SplitManifest] = dict(self.manifest.splits) if self.manifest else {}
+        for plan, state in zip(self.plans, self.states, strict=True):
+            splits[plan.split] = self._finish_split(plan, state)
+        repairing = self.manifest is not None and all(state.finished for state in self.states)
+        written = Manifest(
+            dataset=self.plans[0].dataset,
+            classes=self.plans[0].classes,
+            splits={name: splits[name] for name in SPLITS if name in splits},
+            tools=self.manifest.tools if self.manifest and repairing else tool_versions(),
+        )
+        described = write_manifest(self.out, written)
+        for plan in self.plans:
+            WorkFolder(self.out, plan.split).remove()
+        repaired = [name for state in self.states for name in state.repaired]
+        return Outcome(
+            out=self.out,
+            layout=self.plans[0].source.layout,
+            manifest=written,
+            splits=[plan.split for plan in self.plans],
+            shards_written=len(self.tasks),
+            images_written=images,
+            bytes_written=size,
+            repaired=[*repaired, *(described if repairing else [])],
+        )
+
+    def _finish_split(self, plan: SplitPlan, state: SplitState) -> SplitManifest:
+        if state.finished is not None and not state.rebuild_side_files:
+            self.judge(plan, state.finished.quarantine)
+            return state.finished
+        self.judge(plan, SplitRecords(plan).quarantine())
+        return finish_split(plan, self.warnings[plan.split])
+
+    def judge(self, plan: SplitPlan, bad: Sequence[Quarantined]) -> None:
+        """Raises DataError where more files are bad than the budget has."""
+        keep_within(self.max_bad, plan.split, bad, plan.listing.files)
 
 
 def shard_source(request: Request, watcher: Watcher) -> Outcome:
@@ -81,93 +186,70 @@ def shard_source(request: Request, watcher: Watcher) -> Outcome:
 
     Raises UserError for what cannot be done, DataError for a source that is not sound.
     """
-    source = open_folder(request.source, request.split)
-    for message in _notices(source):
-        watcher.notice(message)
-    out = request.out or Path("shards") / (request.name or source.suggested_name)
-    _keep_apart(source.path, out)
+    source = listed(request, watcher)
+    out = out_folder(request, source)
     with opened(out):
-        manifest = existing_manifest(out)
-        plans = _plans(request, source, out, manifest)
-        warnings = {
-            plan.split: label_warnings(plan.listing, plan.classes, request.strict_labels)
-            for plan in plans
-        }
-        for message in (text for texts in warnings.values() for text in texts):
-            watcher.notice(message)
-        for plan in plans:
-            _judge(plan, quarantined(plan, []), request.max_bad)
-        return _write(request, plans, manifest, warnings, watcher)
+        job = prepare(request, source, out, watcher)
+        images, _ = job.images_and_bytes_to_write()
+        begin = partial(watcher.begin, job.images, job.images - images)
+        run_tasks(job.tasks, request.workers, request.check, begin, watcher.advance)
+        return job.finish()
 
 
-def _write(
-    request: Request,
-    plans: list[SplitPlan],
-    manifest: Manifest | None,
-    warnings: dict[str, list[str]],
-    watcher: Watcher,
-) -> Outcome:
-    out = plans[0].out
-    states = [examine(plan, manifest) for plan in plans]
-    tasks = [task for pair in zip(plans, states, strict=True) for task in _tasks(*pair)]
-    _ensure_space(out, tasks)
-    for plan, state in zip(plans, states, strict=True):
-        if state.todo or state.finished is None:
-            about = {"dataset": plan.dataset, "options": plan.options}
-            WorkFolder(out, plan.split).begin(about, plan.listing.stamps())
-    images = sum(len(task.entries) for task in tasks)
-    total = sum(len(plan.listing.entries) for plan in plans)
-    watcher.begin(total, total - images)
-    run_tasks(tasks, request.workers, request.check, watcher.advance)
-    splits: dict[str, SplitManifest] = dict(manifest.splits) if manifest else {}
-    for plan, state in zip(plans, states, strict=True):
-        splits[plan.split] = _finish(plan, state, warnings[plan.split], request.max_bad)
-    repairing = manifest is not None and all(state.finished for state in states)
-    written = Manifest(
-        dataset=plans[0].dataset,
-        classes=plans[0].classes,
-        splits={name: splits[name] for name in SPLITS if name in splits},
-        tools=manifest.tools if manifest and repairing else tool_versions(),
-    )
-    described = write_manifest(out, written)
+def listed(request: Request, watcher: Watcher) -> Source:
+    """The source, with what should be said of it."""
+    source = open_source(request.source, request.layout, request.split, request.classes)
+    hidden = sum(listing.hidden_files for listing in source.listings)
+    watcher.inform(f"SOURCE={printable(source.path)} has the layout {source.layout}")
+    for message in (
+        *source.notices,
+        *(text for listing in source.listings for text in listing.notices),
+        *([f"ignored {plural(hidden, 'hidden file')}"] if hidden else []),
+    ):
+        watcher.notice(message)
+    return source
+
+
+def out_folder(request: Request, source: Source) -> Path:
+    """Where the shards go. Raises UserError where that is inside the source, or around it."""
+    out = request.out or Path("shards") / (request.name or suggested_name(source))
+    inner, outer = source.path.resolve(), out.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise UserError(
+            f"OUT={printable(out)} and SOURCE={printable(source.path)} lie inside each other; "
+            "choose an OUT outside SOURCE"
+        )
+    return out
+
+
+def prepare(request: Request, source: Source, out: Path, watcher: Watcher) -> Job:
+    """What is left to do in OUT, which is held; its work folders are set up."""
+    manifest = existing_manifest(out)
+    plans = _plans(request, source, out, manifest)
+    asked = request.classes is not None
+    about = [
+        *imagenet1k.check(source, request.allow_partial),
+        *label_scheme(source, plans[0].classes, asked),
+    ]
+    warnings = {
+        plan.split: label_warnings(plan.listing, plan.classes, request.strict_labels, asked)
+        for plan in plans
+    }
+    for message in (*about, *(text for texts in warnings.values() for text in texts)):
+        watcher.notice(message)
+    warnings = {split: [*about, *texts] for split, texts in warnings.items()}
+    states = [examine(plan, manifest, request.broken.get(plan.split, ())) for plan in plans]
+    job = Job(out, plans, states, manifest, warnings, request.max_bad, request.check)
     for plan in plans:
-        WorkFolder(out, plan.split).remove()
-    repaired = [name for state in states for name in state.repaired]
-    return Outcome(
-        out=out,
-        manifest=written,
-        splits=[plan.split for plan in plans],
-        shards_written=len(tasks),
-        images_written=images,
-        bytes_written=sum(entry.bytes for task in tasks for entry in task.entries),
-        repaired=[*repaired, *(described if repairing else [])],
-    )
-
-
-def _finish(
-    plan: SplitPlan, state: SplitState, warnings: list[str], max_bad: MaxBad
-) -> SplitManifest:
-    if state.finished is not None and not state.rebuild_side_files:
-        _judge(plan, state.finished.quarantine, max_bad)
-        return state.finished
-    records = split_records(plan)
-    _judge(plan, quarantined(plan, records), max_bad)
-    return finish_split(plan, records, warnings)
-
-
-def _tasks(plan: SplitPlan, state: SplitState) -> list[ShardTask]:
-    hashes = [shard.sha256 for shard in state.finished.shards] if state.finished else None
-    return [plan.task(k, hashes[k] if hashes else None) for k in state.todo]
-
-
-def _judge(plan: SplitPlan, bad: Sequence[Quarantined], max_bad: MaxBad) -> None:
-    keep_within(max_bad, plan.split, bad, len(plan.listing.stamps()))
+        job.judge(plan, plan.listing.reasons)
+    job.begin()
+    return job
 
 
 def _plans(
     request: Request, source: Source, out: Path, manifest: Manifest | None
 ) -> list[SplitPlan]:
-    dataset = request.name or existing_dataset(out) or source.suggested_name
+    dataset = request.name or existing_dataset(out) or suggested_name(source)
     if manifest and dataset != manifest.dataset:
         raise UserError(
             f"--name {dataset}: OUT={printable(out)} holds the dataset {manifest.dataset}; "
@@ -175,59 +257,56 @@ def _plans(
         )
     if not _NAME.fullmatch(dataset):
         raise UserError(f"--name {dataset!r} may hold only letters, digits, _ and -; change it")
-    classes = _class_list(source, out, manifest)
+    classes = _class_list(request, source, out, manifest)
     plans: list[SplitPlan] = []
     for listing in source.listings:
-        if not listing.entries:
-            raise DataError(
-                f"{listing.split} of SOURCE={printable(source.path)} holds no images at all"
-            )
-        shards = chosen_shards(
-            len(listing.entries), listing.split, request.shards, request.samples_per_shard
-        )
+        split, images = listing.split, len(listing.entries)
+        if not images:
+            raise DataError(f"{split} of SOURCE={printable(source.path)} holds no images at all")
+        asked = request.shards
+        count = asked.get(split) if isinstance(asked, Mapping) else asked
+        shards = chosen_shards(images, split, count, request.samples_per_shard)
         plans.append(
-            SplitPlan(out, dataset, classes, source, listing, request.seed, shards, request.check)
+            SplitPlan(
+                out,
+                dataset,
+                classes,
+                source,
+                listing,
+                request.seed,
+                shards,
+                request.check,
+                request.reencode,
+            )
         )
     return plans
 
 
-def _class_list(source: Source, out: Path, manifest: Manifest | None) -> list[str]:
+def suggested_name(source: Source) -> str:
+    """What to call the dataset: what the source says, imagenet1k, or after its folder."""
+    if source.name is not None:
+        return source.name
+    if source.is_whole_imagenet or imagenet1k.is_subset(source.classes):
+        return imagenet1k.NAME
+    folder = source.path.resolve()
+    if folder.name in (*SPLITS, *VALIDATION_NAMES):
+        folder = folder.parent
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", folder.name).strip("_-") or "dataset"
+
+
+def _class_list(
+    request: Request, source: Source, out: Path, manifest: Manifest | None
+) -> list[str]:
     """The classes that labels count in: OUT's, where it holds another split already."""
+    classes = source.classes if request.classes is None else list(request.classes)
     splits = {listing.split for listing in source.listings}
     others = set(manifest.splits) - splits if manifest else set[str]()
-    if manifest is None or not others:
-        return source.classes
-    if set(source.classes) <= set(manifest.classes) and "train" in others:
-        return manifest.classes
-    if source.classes == manifest.classes:
+    if manifest is None or not others or classes == manifest.classes:
+        return classes
+    if request.classes is None and set(classes) <= set(manifest.classes) and "train" in others:
         return manifest.classes
     raise DataError(
         f"OUT={printable(out)} holds {' and '.join(sorted(others))} with labels in "
-        f"{len(manifest.classes)} classes, SOURCE has {len(source.classes)} other ones; "
+        f"{len(manifest.classes)} classes, SOURCE has {len(classes)} other ones; "
         "shard train first, or both splits into another OUT"
     )
-
-
-def _notices(source: Source) -> list[str]:
-    hidden = sum(listing.hidden_files for listing in source.listings)
-    notices = [*source.notices, *(text for part in source.listings for text in part.notices)]
-    return [*notices, f"ignored {plural(hidden, 'hidden file')}"] if hidden else notices
-
-
-def _keep_apart(source: Path, out: Path) -> None:
-    inner, outer = source.resolve(), out.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise UserError(
-            f"OUT={printable(out)} and SOURCE={printable(source)} lie inside each other; "
-            "choose an OUT outside SOURCE"
-        )
-
-
-def _ensure_space(out: Path, tasks: Sequence[ShardTask]) -> None:
-    needed = sum(entry.bytes + _BYTES_PER_SAMPLE for task in tasks for entry in task.entries)
-    free = shutil.disk_usage(out).free
-    if tasks and needed > free:
-        raise UserError(
-            f"OUT={printable(out)}: the shards need about {needed / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB are free; make room or choose another OUT"
-        )

@@ -40,6 +40,7 @@ def as_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
     return {
         "out": str(outcome.out),
         "dataset": outcome.manifest.dataset,
+        "layout": outcome.layout,
         "classes": len(outcome.manifest.classes),
         "splits": {
             name: {

@@ -5,6 +5,7 @@ nothing but names and contents.
 """
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -12,36 +13,65 @@ from typing import BinaryIO
 _BLOCK = tarfile.BLOCKSIZE
 _RECORD = tarfile.RECORDSIZE  # archives end on whole records, as tar programs write them
 
+# A header as tarfile makes it, into which name, size and checksum are put: 20 times as fast.
+_MEMBER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+_SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
+_PLAIN_SUM = sum(_MEMBER) - sum(_MEMBER[_SIZE]) - sum(_MEMBER[_CHECKSUM]) + 8 * ord(" ")
+
+_MAX_PARTS = 1000  # of one write: IOV_MAX is 1024
+_MAX_PENDING = 1 << 19  # stays in the processor's cache
+
 
 class TarWriter:
     """Appends regular files (mtime 0, owner 0, mode 0644) and hashes what it writes."""
 
     def __init__(self, file: BinaryIO):
-        self._file = file
+        self._descriptor = file.fileno()
         self._hash = hashlib.sha256()
+        self._parts: list[bytes] = []
+        self._pending = 0
         self.bytes = 0
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member (name: at most 100 ASCII bytes); returns the offset of its data."""
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        assert len(name) <= tarfile.LENGTH_NAME, f"member name too long for USTAR: {name}"
-        self._write(info.tobuf(tarfile.USTAR_FORMAT))
+        self._write(_header(name.encode("ascii"), len(data)))
         offset = self.bytes
         self._write(data)
         self._write(b"\0" * (-len(data) % _BLOCK))
+        if self._pending >= _MAX_PENDING or len(self._parts) > _MAX_PARTS - 3:
+            self._flush()
         return offset
 
     def close(self) -> str:
         """Write the end of the archive; returns the sha256 (hex) of all of it."""
         end = self.bytes + 2 * _BLOCK
         self._write(b"\0" * (2 * _BLOCK + -end % _RECORD))
+        self._flush()
         return self._hash.hexdigest()
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
         self._hash.update(data)
+        self._parts.append(data)
+        self._pending += len(data)
         self.bytes += len(data)
+
+    def _flush(self) -> None:
+        """One call for many samples; without copying the images together first."""
+        written = os.writev(self._descriptor, self._parts)
+        if written < self._pending:  # a disk that fills up, or a signal
+            rest = memoryview(b"".join(self._parts))[written:]
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        self._parts.clear()
+        self._pending = 0
+
+
+def _header(name: bytes, size: int) -> bytes:
+    assert len(name) <= tarfile.LENGTH_NAME, f"member name too long for USTAR: {name!r}"
+    octal = b"%011o\0" % size
+    checksum = b"%06o\0 " % (_PLAIN_SUM + sum(name) + sum(octal))
+    before, between, after = _MEMBER[100:124], _MEMBER[136:148], _MEMBER[156:]
+    return b"".join((name.ljust(100, b"\0"), before, octal, between, checksum, after))
 
 
 def index_text(

@@ -1,6 +1,6 @@
 """What has been done of a split that is not finished: ``OUT/.work-<split>/``.
 
-``plan.json`` says what is being made, ``listing.bin`` of which files; ``NNNN.npz`` records a
+``plan.json`` says what is being made, ``listing.npz`` of which files; ``NNNN.npz`` records a
 shard that is whole. A shard without a record, in an unfinished split, does not exist.
 """
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from data_prep.durable import new_file, remove_leftovers, write_file
 from data_prep.finished import has_size
+from data_prep.sources import SplitListing
+from data_prep.sources.entries import decoded, encoded
 from pipeline.errors import DataError
 from pipeline.shards import Quarantined, ShardEntry, index_name
 
@@ -31,6 +33,8 @@ class ShardRecord:
     rows: NDArray[np.void]
     """(N,) SAMPLE_DTYPE; ``name_offset`` counts from the first name of this shard."""
     names: bytes
+    fingerprints: NDArray[np.uint64]
+    """(N,) of the images: equal ones have equal fingerprints."""
     quarantine: list[Quarantined]
 
 
@@ -45,12 +49,20 @@ class WorkFolder:
     def path(self) -> Path:
         return self.out / f"{_PREFIX}{self.split}"
 
-    def begin(self, plan: Mapping[str, Any], stamps: Mapping[str, int]) -> None:
+    def begin(self, plan: Mapping[str, Any], listing: SplitListing) -> None:
         """Create it, or clean what a killed run left; the plan is written last."""
         self.path.mkdir(exist_ok=True)
         remove_leftovers(self.path)
         if self.plan() is None:
-            write_file(self.path / "listing.bin", _pack_listing(stamps))
+            refused = listing.refused
+            with new_file(self.path / "listing.npz") as file:
+                np.savez(
+                    file,
+                    names=listing.entries.names,
+                    sizes=listing.entries.sizes,
+                    refused_names=np.array([encoded(name) for name in refused], np.bytes_),
+                    refused_sizes=np.array(list(refused.values()), np.int64),
+                )
             write_file(self.path / "plan.json", json.dumps(dict(plan), indent=1).encode())
 
     def plan(self) -> dict[str, Any] | None:
@@ -66,9 +78,12 @@ class WorkFolder:
 
     def listing(self) -> dict[str, int]:
         """Name -> bytes of the files that the folder was begun with."""
-        fields = (self.path / "listing.bin").read_bytes().split(b"\0")[:-1]
-        names = [name.decode(errors="surrogateescape") for name in fields[::2]]
-        return dict(zip(names, map(int, fields[1::2]), strict=True))
+        found: dict[str, int] = {}
+        with np.load(self.path / "listing.npz") as arrays:
+            for kind in ("", "refused_"):
+                names, sizes = arrays[f"{kind}names"].tolist(), arrays[f"{kind}sizes"].tolist()
+                found |= dict(zip(map(decoded, names), sizes, strict=True))
+        return found
 
     def record(self, index: int, record: ShardRecord) -> None:
         """Say that a shard is whole."""
@@ -81,6 +96,7 @@ class WorkFolder:
                 file,
                 rows=record.rows,
                 names=np.frombuffer(record.names, np.uint8),
+                fingerprints=record.fingerprints,
                 about=np.frombuffer(json.dumps(about).encode(), np.uint8),
             )
 
@@ -92,6 +108,7 @@ class WorkFolder:
         try:
             with np.load(path) as arrays:
                 rows, names = arrays["rows"], arrays["names"].tobytes()
+                fingerprints = arrays["fingerprints"]
                 about = json.loads(arrays["about"].tobytes())
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is damaged ({error}); remove it and run again") from error
@@ -99,7 +116,8 @@ class WorkFolder:
         tar = self.out / entry.name
         if not has_size(tar, entry.bytes) or not (self.out / index_name(entry.name)).is_file():
             return None
-        return ShardRecord(entry, rows, names, [Quarantined(**q) for q in about["quarantine"]])
+        quarantine = [Quarantined(**q) for q in about["quarantine"]]
+        return ShardRecord(entry, rows, names, fingerprints, quarantine)
 
     def remove(self) -> None:
         """Delete the folder; its plan goes first, so that a half-deleted one counts for nothing."""
@@ -114,9 +132,3 @@ class WorkFolder:
 def is_work_folder(name: str) -> bool:
     """Whether a name in OUT is that of a work folder."""
     return name.startswith(_PREFIX)
-
-
-def _pack_listing(stamps: Mapping[str, int]) -> bytes:
-    return b"".join(
-        b"%s\0%d\0" % (name.encode(errors="surrogateescape"), size) for name, size in stamps.items()
-    )

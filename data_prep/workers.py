@@ -1,12 +1,12 @@
 """Runs shard tasks in this process or in several; results are files, so order is free."""
 
+import gc
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkProcess
 from types import FrameType
 
 from data_prep.image_check import Check, ImageCheck
@@ -16,6 +16,8 @@ from pipeline.errors import PipelineError
 
 Report = Callable[[int, int], None]
 """Called with images and bytes done since the last call."""
+Tasks = Sequence[Callable[[], ShardTask]]
+"""Made where they are carried out: a million entries are never sent anywhere."""
 
 _Message = tuple[int, int] | PipelineError | None
 """Progress, an error, or the end of a task."""
@@ -46,22 +48,24 @@ def stop_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_tasks(tasks: Sequence[ShardTask], workers: int, check: Check, report: Report) -> None:
-    """Write the shards of all tasks on at most ``workers`` processes.
+def run_tasks(
+    tasks: Tasks, workers: int, check: Check, begin: Callable[[], None], report: Report
+) -> None:
+    """Write the shards of all tasks on at most ``workers`` processes; calls ``begin`` first.
 
     Raises the first PipelineError that a task raises; a shard in work is then dropped.
     """
-    if not tasks:
-        return
-    if workers == 1:
+    if min(workers, len(tasks)) <= 1:
+        begin()
         image_check = ImageCheck(check)
         for task in tasks:
-            write_shard(task, image_check, report)
+            write_shard(task(), image_check, report)
         return
     team = _Team()
     try:
-        team.start(min(workers, len(tasks)), check)
-        team.run(tasks, report)
+        team.start(tasks, min(workers, len(tasks)), check)
+        begin()  # after the forks: a progress bar has a thread, which would not survive them
+        team.run(len(tasks), report)
     finally:
         team.end()
 
@@ -70,32 +74,34 @@ class _Team:
     """Worker processes, each with a pipe of its own: killing one cannot jam the others."""
 
     def __init__(self) -> None:
-        self._members: dict[Connection, SpawnProcess] = {}
+        self._members: dict[Connection, ForkProcess] = {}
 
-    def start(self, workers: int, check: Check) -> None:
-        """Start the processes. They inherit blocked signals: Ctrl-C reaches the whole group,
-        and one process decides."""
-        # DALI's threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        resource_tracker.ensure_running()  # starting it unblocks the signals
+    def start(self, tasks: Tasks, workers: int, check: Check) -> None:
+        """Fork the processes: they start at once and share the listing. They inherit blocked
+        signals: Ctrl-C reaches the whole group, and one process decides."""
+        context = multiprocessing.get_context("fork")
+        gc.freeze()  # a collection in a child would copy the pages that it only looks at
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         try:
             for _ in range(workers):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, check), daemon=True)
+                inherited = [ours, *self._members]
+                process = context.Process(
+                    target=_work, args=(theirs, inherited, tasks, check), daemon=True
+                )
                 process.start()
                 self._members[ours] = process
                 theirs.close()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            gc.unfreeze()
 
-    def run(self, tasks: Sequence[ShardTask], report: Report) -> None:
-        waiting = list(reversed(tasks))
+    def run(self, count: int, report: Report) -> None:
+        waiting = iter(range(count))
         busy: set[Connection] = set()
         for pipe in self._members:
-            if waiting:
-                pipe.send(waiting.pop())
-                busy.add(pipe)
+            pipe.send(next(waiting))
+            busy.add(pipe)
         while busy:
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
@@ -104,8 +110,8 @@ class _Team:
                     report(*message)
                 elif isinstance(message, PipelineError):
                     raise message
-                elif waiting:
-                    pipe.send(waiting.pop())
+                elif (task := next(waiting, None)) is not None:
+                    pipe.send(task)
                 else:
                     busy.remove(pipe)
 
@@ -129,13 +135,15 @@ class _Team:
             ) from None
 
 
-def _work(pipe: Connection, check: Check) -> None:
-    """A worker: receives tasks, reports progress, ends when the other side is gone."""
+def _work(pipe: Connection, inherited: list[Connection], tasks: Tasks, check: Check) -> None:
+    """A worker: receives task numbers, reports progress, ends when the other side is gone."""
+    for other in inherited:
+        other.close()  # else nobody would notice the end of the parent
     image_check = ImageCheck(check)
     while True:
         try:
-            task: ShardTask = pipe.recv()
-            _perform(task, image_check, pipe)
+            number: int = pipe.recv()
+            _perform(tasks[number](), image_check, pipe)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
 

@@ -101,6 +101,8 @@ class SplitManifest:
     source: dict[str, Any]
     """Layout, path and size of the source."""
     quarantine: list[Quarantined] = field(default_factory=list[Quarantined])
+    duplicates: list[list[str]] = field(default_factory=list[list[str]])
+    """Original names of images whose bytes are the same, a list per image; all are kept."""
     warnings: list[str] = field(default_factory=list[str])
     side_files: list[SideFile] = field(default_factory=list[SideFile])
 
@@ -163,6 +165,8 @@ def _split_from_json(raw: Mapping[str, Any]) -> SplitManifest:
         options=dict(raw["options"]),
         source=dict(raw["source"]),
         quarantine=[Quarantined(**entry) for entry in raw["quarantine"]],
+        # Absent in manifests of version 0.1.
+        duplicates=[list(names) for names in raw.get("duplicates", [])],
         warnings=list(raw["warnings"]),
         side_files=[SideFile(**file) for file in raw["side_files"]],
     )

@@ -1,20 +1,20 @@
 """Where images come from: one file per layout, all giving the same listing and reader."""
 
+import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from data_prep.sources.entries import Entries, Entry, decoded, encoded
 from pipeline.shards import Quarantined
 
+__all__ = ["SPLITS", "VALIDATION_NAMES", "Entries", "Entry", "Reader", "Source", "SplitListing"]
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One candidate image of a split."""
-
-    class_name: str
-    name: str
-    """Original relative name, unique in the split: ``n01440764/n01440764_10026.JPEG``."""
-    bytes: int
+SPLITS = ("train", "validation")
+"""Names of the splits, in the order in which they are written."""
+VALIDATION_NAMES = ("val", "validation", "valid", "eval")
+"""What people call the second one, in the names of folders and files."""
 
 
 class Reader(Protocol):
@@ -27,41 +27,56 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class SplitListing:
-    """Everything that a source holds for one split, sorted by name."""
+    """Everything that a source holds for one split."""
 
     split: str
-    classes: list[str]
-    """Class names of this split, sorted."""
-    entries: list[Entry]
-    refused: dict[str, int]
-    """Files that are no candidates, name -> bytes."""
-    reasons: list[Quarantined]
-    """Why each of the refused is none, in the same order."""
+    entries: Entries
+    """The candidates, sorted by name."""
     reader: Reader
+    refused: dict[str, int] = field(default_factory=dict[str, int])
+    """Files that are no candidates, name -> bytes."""
+    reasons: list[Quarantined] = field(default_factory=list[Quarantined])
+    """Why each of the refused is none, in the same order."""
     hidden_files: int = 0
-    notices: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list[str])
 
     @property
-    def bytes(self) -> int:
-        return sum(entry.bytes for entry in self.entries)
+    def classes(self) -> list[str]:
+        """Class names of this split, sorted."""
+        return self.entries.classes
 
-    def stamps(self) -> dict[str, int]:
-        """Name -> bytes of every file seen: what the source digest covers."""
-        return {entry.name: entry.bytes for entry in self.entries} | self.refused
+    @property
+    def files(self) -> int:
+        """Candidates and refused files."""
+        return len(self.entries) + len(self.refused)
+
+    @property
+    def total_bytes(self) -> int:
+        return self.entries.total_bytes + sum(self.refused.values())
+
+    def stamps(self) -> Iterator[tuple[bytes, int]]:
+        """Name and bytes of every file seen, sorted: what the source digest covers."""
+        refused = sorted((encoded(name), size) for name, size in self.refused.items())
+        entries = self.entries
+        listed = zip(entries.names, entries.sizes, strict=True)
+        return heapq.merge(((bytes(name), int(size)) for name, size in listed), refused)
+
+    def sizes(self) -> dict[str, int]:
+        """The stamps as a dictionary: large, for messages."""
+        return {decoded(name): size for name, size in self.stamps()}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A detected source. ``listings`` holds the splits to shard, in the order of SPLITS."""
+    """An opened source. ``listings`` holds the splits to shard, in the order of SPLITS."""
 
     layout: str
     path: Path
-    suggested_name: str
     classes: list[str]
-    """The class list that labels count in: that of train where the source has train."""
+    """The classes that labels count in: those of train where the source has train."""
     listings: list[SplitListing]
-    notices: list[str]
-
-
-SPLITS = ("train", "validation")
-"""Names of the splits, in the order in which they are written."""
+    name: str | None = None
+    """What the source itself calls the dataset."""
+    notices: list[str] = field(default_factory=list[str])
+    is_whole_imagenet: bool = False
+    """Whether the layout itself says that this is all of ImageNet-1k."""

@@ -52,18 +52,18 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_no_such_source(tmp_path: Path, shard_process: Shard) -> None:
-    refused(shard_process("nowhere", "out", *FLAGS), 2, "SOURCE=nowhere does not exist", "expected")
+    refused(shard_process("nowhere", "out", *FLAGS), 2, "SOURCE=nowhere does not exist", "name the")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_source(tmp_path: Path, shard: Shard) -> None:
     (tmp_path / "empty").mkdir()
-    refused(shard("empty", *FLAGS), 2, "SOURCE=empty is empty")
+    refused(shard("empty", *FLAGS), 2, "SOURCE=empty is no layout", "it is empty", "looked for")
 
 
 def test_a_file_as_source(tmp_path: Path, shard: Shard) -> None:
     (tmp_path / "file").write_text("")
-    refused(shard("file", *FLAGS), 2, "SOURCE=file cannot be listed (Not a directory)")
+    refused(shard("file", *FLAGS), 2, "SOURCE=file is no layout that is known: it is a file")
 
 
 def test_a_flat_validation_folder(tree: Tree, shard: Shard) -> None:
@@ -174,7 +174,7 @@ def test_files_named_after_another_class(tree: Tree, tmp_path: Path, shard: Shar
     ran = shard(source, "out", *FLAGS)
     assert ran.code == 0
     assert said in ran.err
-    assert read_manifest(tmp_path / "out").splits["train"].warnings == [said]
+    assert read_manifest(tmp_path / "out").splits["train"].warnings[-1] == said
 
 
 def test_a_shard_of_bad_images_only(tree: Tree, tmp_path: Path, shard: Shard) -> None:

@@ -30,7 +30,12 @@ def tiny_png(width: int, height: int) -> bytes:
 
 def test_good_images_give_their_size(full: ImageCheck, jpeg: Jpeg) -> None:
     images = [jpeg(0, 30, 20), jpeg(1, 8, 9, "PNG"), jpeg(2, 50, 40, "WEBP"), jpeg(3) + b"tail"]
-    assert full.judge(images) == [Size(30, 20), Size(8, 9), Size(50, 40), Size(24, 16)]
+    assert [full.judge(image) for image in images] == [
+        Size(30, 20),
+        Size(8, 9),
+        Size(50, 40),
+        Size(24, 16),
+    ]
 
 
 def test_orientation_is_not_applied(full: ImageCheck, jpeg: Jpeg) -> None:
@@ -39,13 +44,13 @@ def test_orientation_is_not_applied(full: ImageCheck, jpeg: Jpeg) -> None:
     data = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
     segment = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
     turned = jpeg(0, 30, 20)[:2] + segment + jpeg(0, 30, 20)[2:]
-    assert full.judge([turned]) == [Size(30, 20)]
+    assert full.judge(turned) == Size(30, 20)
 
 
 def test_damaged_files_are_refused_with_a_reason(full: ImageCheck, jpeg: Jpeg) -> None:
     whole = jpeg(0, 80, 60)
     bad = [whole[: len(whole) // 2], whole[:-10], whole[:100], b"", b"not an image at all"]
-    verdicts = full.judge([whole, *bad, whole])
+    verdicts = [full.judge(image) for image in (whole, *bad, whole)]
     assert verdicts[0] == verdicts[-1] == Size(80, 60)
     reasons = [verdict.reason for verdict in verdicts[1:-1] if isinstance(verdict, Refusal)]
     assert len(reasons) == len(bad)
@@ -55,15 +60,15 @@ def test_damaged_files_are_refused_with_a_reason(full: ImageCheck, jpeg: Jpeg) -
 
 
 def test_bombs_are_refused_unopened(full: ImageCheck) -> None:
-    verdicts = full.judge([tiny_png(30_000, 30_000), tiny_png(MAX_PIXELS // 2 + 1, 2)])
-    for verdict in verdicts:
+    for bomb in (tiny_png(30_000, 30_000), tiny_png(MAX_PIXELS // 2 + 1, 2)):
+        verdict = full.judge(bomb)
         assert isinstance(verdict, Refusal)
         assert f"more than {MAX_PIXELS:,} pixels" in verdict.reason
 
 
 def test_headers_alone_miss_truncation_but_not_garbage(jpeg: Jpeg) -> None:
     whole = jpeg(0, 80, 60)
-    verdicts = ImageCheck("header").judge([whole[:-500], b"text", b""])
+    verdicts = [ImageCheck("header").judge(image) for image in (whole[:-500], b"text", b"")]
     assert verdicts[0] == Size(80, 60)
     assert verdicts[1:] == [Refusal("size unreadable: not an image"), Refusal("empty file")]
 

@@ -73,5 +73,5 @@ def test_the_index_is_that_of_wds2idx(tmp_path: Path) -> None:
 
 
 def test_names_that_ustar_cannot_hold_are_our_own_slip(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="too long"):
-        TarWriter(io.BytesIO()).add("x" * 101, b"")
+    with (tmp_path / "a.tar").open("wb") as file, pytest.raises(AssertionError, match="too long"):
+        TarWriter(file).add("x" * 101, b"")

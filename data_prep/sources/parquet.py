@@ -1,0 +1,198 @@
+"""Parquet files as the Hugging Face hub keeps image data sets: ``image{bytes,path}``, ``label``.
+
+Paths and labels are read for the listing, images by row groups. pyarrow cannot read less than a
+row group, and a shuffled shard meets each of them about once.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.sources import Entry, Source, SplitListing
+from data_prep.sources.entries import Entries, decoded, encoded, join, pack
+from data_prep.sources.imagefolder import wanted_splits
+from data_prep.sources.numbered import LabelNames, class_names, numbered
+from data_prep.sources.readers import readable
+from data_prep.sources.scan import scan
+from data_prep.sources.split_files import by_split, files_below
+from data_prep.wording import named, printable
+from pipeline.errors import DataError, UserError
+
+LAYOUT = "parquet"
+LOOKED_FOR = "*.parquet with the columns image{bytes,path} and label"
+
+_COLUMNS = {"image.bytes", "image.path", "label"}
+_CACHED_BYTES = 256 << 20
+
+
+def finds(path: Path) -> bool:
+    """Whether there are parquet files."""
+    return bool(files_below(path, ".parquet"))
+
+
+def open_source(path: Path, split: str | None, classes: Sequence[str] | None = None) -> Source:
+    """List parquet files; ``classes``: of ``--classes``, for labels that only are numbers.
+
+    Raises UserError for files of another kind, DataError for labels that contradict names.
+    """
+    parts, notices = by_split(path, files_below(path, ".parquet"), split)
+    if not parts:
+        raise UserError(f"SOURCE={printable(path)} has no {LOOKED_FOR}; name their folder")
+    wanted, said = wanted_splits(path, {s: s for s in parts}, split)
+    scanned = {name: scan(_scan_file, files) for name, files in parts.items()}
+    labels = LabelNames(printable(path))
+    for files in scanned.values():
+        for file in files:
+            file.tell(labels)
+    declared = next((file.declared for files in scanned.values() for file in files), None)
+    names = labels.resolve(declared, classes)
+    listings = [
+        SplitListing(
+            name,
+            join([file.entries(i, names) for i, file in enumerate(scanned[name])]),
+            RowGroupReader([str(file) for file in parts[name]]),
+        )
+        for name in wanted
+    ]
+    seen = [file.labels for files in [scanned.get("train", scanned[wanted[0]])] for file in files]
+    return Source(
+        layout=LAYOUT,
+        path=path,
+        classes=class_names(labels, names, np.unique(np.concatenate(seen)).tolist()),
+        listings=listings,
+        notices=[*notices, *said],
+    )
+
+
+@dataclass(frozen=True)
+class _Scanned:
+    """What a file says besides its images. (N,) rows."""
+
+    paths: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    """Bytes: of a row group's mean image."""
+    declared: list[str] | None
+
+    def tell(self, labels: LabelNames) -> None:
+        """Show every label, and what the names say about it."""
+        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
+            labels.see(numbered(decoded(path).rpartition(".")[0], label))
+
+    def entries(self, container: int, names: Sequence[str]) -> Entries:
+        """The rows as entries; names: of the classes, by label."""
+        found: list[Entry] = []
+        labels: list[int] = self.labels.tolist()
+        rows = zip(self.paths, labels, self.sizes.tolist(), strict=True)
+        for row, (path, label, size) in enumerate(rows):
+            stem, _, suffix = decoded(path).rpartition(".")
+            image = numbered(stem, label)
+            file_name = f"{image.stem.rpartition('/')[2]}.{suffix}"
+            class_name = names[label]
+            found.append(Entry(class_name, f"{class_name}/{file_name}", size, container, row))
+        return pack(found)
+
+
+def _scan_file(path: Path) -> _Scanned:
+    with readable(str(path)):
+        parquet = _opened(str(path))
+        have = {parquet.schema.column(i).path for i in range(len(parquet.schema))}
+        if not have >= _COLUMNS:
+            raise UserError(
+                f"{printable(path)} has the columns {named(sorted(have))}, and not "
+                f"{named(sorted(_COLUMNS - have))}; needed are image{{bytes,path}} and label"
+            )
+        table = parquet.read(columns=["image.path", "label"], use_threads=False)
+    labels = table.column("label")
+    if labels.null_count:
+        raise DataError(f"{printable(path)}: {labels.null_count} rows have no label; repair it")
+    listed: list[str | None] = table.column("image").combine_chunks().field("path").to_pylist()
+    # Without a path, the place in the files is the name.
+    paths = [text or f"{path.stem}-{row:07d}.jpg" for row, text in enumerate(listed)]
+    return _Scanned(
+        np.array([encoded(text) for text in paths], np.bytes_),
+        labels.to_numpy().astype(np.int64),
+        _mean_sizes(parquet.metadata),
+        _declared_names(parquet.schema_arrow),
+    )
+
+
+def _mean_sizes(metadata: Any) -> NDArray[np.int64]:
+    parts: list[NDArray[np.int64]] = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == "image.bytes")
+        parts.append(np.full(group.num_rows, size // max(group.num_rows, 1), np.int64))
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def _declared_names(schema: Any) -> list[str] | None:
+    """The class names that the ``datasets`` library notes in a schema."""
+    try:
+        about = json.loads(schema.metadata[b"huggingface"])
+        return list(about["info"]["features"]["label"]["names"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@dataclass
+class RowGroupReader:
+    """Reads rows: ``container`` is the file, ``position`` the row. Keeps the last row groups."""
+
+    paths: list[str]
+    _files: dict[int, Any] = field(default_factory=dict[int, Any], repr=False)
+    _groups: "OrderedDict[tuple[int, int], Any]" = field(default_factory=OrderedDict, repr=False)
+    _starts: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+
+    def read(self, entry: Entry) -> bytes:
+        path = self.paths[entry.container]
+        with readable(path):
+            images, row = self._row(entry.container, entry.position)
+        data = images[row].as_py()
+        return b"" if data is None else data
+
+    def _row(self, container: int, row: int) -> tuple[Any, int]:
+        """The images of the row group that holds a row, and its place there."""
+        if container not in self._files:
+            self._files[container] = file = _opened(self.paths[container])
+            rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            self._starts[container] = np.cumsum([0, *rows])
+        starts = self._starts[container]
+        group = int(np.searchsorted(starts, row, side="right")) - 1
+        key = (container, group)
+        if key not in self._groups:
+            table = self._files[container].read_row_group(
+                group, columns=["image.bytes"], use_threads=False
+            )
+            self._groups[key] = table.column("image").combine_chunks().field("bytes")
+            while len(self._groups) > 1 and self._held() > _CACHED_BYTES:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key], row - int(starts[group])
+
+    def _held(self) -> int:
+        return sum(images.nbytes for images in self._groups.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"paths": self.paths, "_files": {}, "_groups": OrderedDict(), "_starts": {}}
+
+
+def _opened(path: str) -> Any:
+    # Only this layout pays for the import.
+    import pyarrow.parquet
+    from pyarrow import ArrowInvalid
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except ArrowInvalid as error:
+        raise DataError(
+            f"{printable(path)} is no parquet file ({str(error).splitlines()[0]}); "
+            "download it again"
+        ) from error
