@@ -1,18 +1,19 @@
 """What OUT already holds, and whether it belongs to the shards that are asked for."""
 
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.durable import LOCK, is_temporary, only_writer, remove_leftovers
+from data_prep.durable import LOCK, is_temporary, only_writer, remove_leftovers, write_file
 from data_prep.finished import damaged_shards, repair_indexes, side_files_whole, source_sizes
 from data_prep.shard_plan import SplitPlan
 from data_prep.wording import named, plural, printable
 from data_prep.work_folder import WorkFolder, is_work_folder
 from pipeline.errors import UserError
 from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
+from slurm.submission import in_queue
 
 _SETTINGS = {
     "seed": "--seed",
@@ -24,12 +25,16 @@ _SETTINGS = {
 }
 
 
+_CLAIM = ".shard.jobs"
+"""Names the Slurm jobs that write here; they hold no lock while they wait."""
+
+
 @contextmanager
-def opened(out: Path) -> Generator[None]:
+def opened(out: Path, as_job: bool = False) -> Generator[None]:
     """Create OUT where needed and hold it as its only writer.
 
     A folder that was created and stays empty is removed again. Raises UserError for a folder
-    that is not ours, cannot be written, or has another writer.
+    that is not ours, cannot be written, or has another writer. ``as_job``: the claim is our own.
     """
     created = not out.exists()
     try:
@@ -41,6 +46,8 @@ def opened(out: Path) -> Generator[None]:
         ) from None
     try:
         with only_writer(out):
+            if not as_job:
+                _refuse_claimed(out)
             remove_leftovers(out)
             try:
                 yield
@@ -51,9 +58,38 @@ def opened(out: Path) -> Generator[None]:
             out.rmdir()
 
 
+def claim(out: Path, jobs: Sequence[str]) -> None:
+    """Keep others away until these Slurm jobs have ended or the claim is released."""
+    write_file(out / _CLAIM, "\n".join(jobs).encode())
+
+
+def release(out: Path) -> None:
+    """End the claim of Slurm jobs."""
+    (out / _CLAIM).unlink(missing_ok=True)
+
+
+def _refuse_claimed(out: Path) -> None:
+    path = out / _CLAIM
+    if not path.exists():
+        return
+    jobs = path.read_text().split()
+    queued = in_queue(jobs)
+    if queued is False:
+        release(out)  # they were cancelled or lost
+        return
+    raise UserError(
+        f"OUT={printable(out)}: the Slurm jobs {' and '.join(jobs)} write there"
+        + (
+            f"; wait for them, end them (scancel {' '.join(jobs)}), or use another OUT"
+            if queued
+            else f", and squeue does not say whether they still do; if not, remove {path}"
+        )
+    )
+
+
 def _refuse_foreign(out: Path) -> None:
     names = sorted(item.name for item in out.iterdir())
-    if MANIFEST in names or any(is_work_folder(name) for name in names):
+    if {MANIFEST, _CLAIM} & set(names) or any(is_work_folder(name) for name in names):
         return
     foreign = [name for name in names if name != LOCK and not is_temporary(name)]
     if foreign:

@@ -4,8 +4,8 @@ python data_prep/shard.py SOURCE [OUT] [options]
 """
 
 import argparse
+import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,12 +16,16 @@ if not __package__:  # run as a script: imports are absolute
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
 from data_prep.labels import class_list
 from data_prep.reencode import DEFAULT_QUALITY, Reencode
-from data_prep.sharding import Request, Watcher, shard_source
+from data_prep.report import write_report
+from data_prep.sharding import Request, shard_source
 from data_prep.sources.detect import LAYOUTS
 from data_prep.summary import as_json, as_text
+from data_prep.terminal import Terminal
 from data_prep.workers import Stopped, stop_signals
 from pipeline.errors import UserError, run_cli
-from pipeline.log import ProgressLine, info, warn
+from pipeline.log import info
+
+_DEFAULT_MINUTES = 240
 
 _GETTING_IMAGENET = """\
 Getting ImageNet (ILSVRC2012, 1,281,167 + 50,000 images, 145 GB), and what SOURCE then is:
@@ -61,68 +65,53 @@ def main() -> int:
         check=args.check,
         reencode=_reencode(args.max_side, args.quality),
         strict_labels=args.strict_labels,
-        workers=args.workers or len(os.sched_getaffinity(0)),
+        workers=args.workers,
     )
-    terminal = _Terminal()
+    if args.nodes is not None:
+        return _submit(request, args)
+    if args.time is not None:
+        raise UserError("--time is that of the Slurm jobs that --nodes submits; say both")
+    terminal = Terminal()
     began = time.monotonic()
     try:
         with stop_signals():
             outcome = shard_source(request, terminal)
+            seconds = time.monotonic() - began
+            report = write_report(outcome.out, outcome.manifest) if args.report else None
     except Stopped as stop:
         terminal.close()
         info(f"{stop}; whole shards are kept: run the same command again to continue")
         return stop.exit_code
     finally:
         terminal.close()
-    seconds = time.monotonic() - began
     if args.json:
         print(json.dumps(as_json(outcome, seconds)))
     else:
         info(as_text(outcome, seconds))
+    if report is not None:
+        info(f"report: {report}")
+    return 0
+
+
+def _submit(request: Request, args: argparse.Namespace) -> int:
+    # submitit is for clusters alone.
+    from data_prep.job_array import Submitted, submit_sharding
+
+    where = (args.nodes, args.workers, args.time or _DEFAULT_MINUTES)
+    done = submit_sharding(request, Terminal(), *where, with_report=args.report)
+    if not isinstance(done, Submitted):
+        print(json.dumps(as_json(done, 0.0))) if args.json else info(as_text(done, 0.0))
+        return 0
+    if args.json:
+        print(json.dumps({k: str(v) for k, v in dataclasses.asdict(done).items()}))
+        return 0
+    info(f"submitted job array {done.array} for {done.shards} shards; job {done.last} finishes it")
+    info(f"watch: squeue -j {done.array},{done.last}; tail -f {done.logs}/*.out")
     return 0
 
 
 def _reencode(max_side: int | None, quality: int | None) -> Reencode | None:
     return None if max_side is None else Reencode(max_side, quality or DEFAULT_QUALITY)
-
-
-class _Terminal(Watcher):
-    """Shows progress on stderr."""
-
-    def __init__(self) -> None:
-        self._line: ProgressLine | None = None
-        self._done = self._images = self._bytes = 0
-        self._began = time.monotonic()
-
-    def inform(self, message: str) -> None:
-        info(message)
-
-    def notice(self, message: str) -> None:
-        warn(message)
-
-    def begin(self, images: int, images_done: int) -> None:
-        self._began = time.monotonic()
-        self._done = images_done
-        if images_done and images_done < images:
-            info(f"{images_done:,} of {images:,} images are in whole shards already")
-        if images_done < images:
-            self._line = ProgressLine("sharding", images, start=images_done)
-
-    def advance(self, images: int, size: int) -> None:
-        self._images += images
-        self._bytes += size
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        facts = {
-            "img/s": f"{self._images / seconds:,.0f}",
-            "MB/s": f"{self._bytes / 1e6 / seconds:,.1f}",
-        }
-        if self._line is not None:
-            self._line.update(self._done + self._images, facts)
-
-    def close(self) -> None:
-        if self._line is not None:
-            self._line.close()
-            self._line = None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +128,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--layout", choices=list(LAYOUTS), help="what SOURCE is (default: what is found there)")
     add("--split", choices=["train", "validation"], help="shard this split alone")
     add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
+    add(
+        "--nodes",
+        type=_positive,
+        metavar="N",
+        help="submit a Slurm job array of N tasks, each with --workers CPUs (default: whole nodes)",
+    )
+    add(
+        "--time",
+        type=_positive,
+        metavar="MIN",
+        help=f"limit of these jobs, after which they queue again (default: {_DEFAULT_MINUTES})",
+    )
     add("--name", help="dataset name (default: imagenet1k for wnid folders, else from SOURCE)")
     add(
         "--classes",
@@ -182,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of these as JPEG, 1 to 100 (default: {DEFAULT_QUALITY})",
     )
     add("--strict-labels", action="store_true", help="names against their folder's wnid are fatal")
+    add("--report", action="store_true", help="write OUT/report.html: the data on one page")
     add("--json", action="store_true", help="print the summary as JSON on stdout")
     return parser
 

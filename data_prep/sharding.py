@@ -1,31 +1,28 @@
 """The whole job: list, plan, write what is missing, finish. No terminal and no arguments."""
 
 import re
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from data_prep import imagenet1k
-from data_prep.budget import DEFAULT_MAX_BAD, MaxBad, keep_within
-from data_prep.finish import SplitRecords, finish_split, tool_versions, write_manifest
+from data_prep.budget import DEFAULT_MAX_BAD, MaxBad
 from data_prep.image_check import Check
+from data_prep.job import Job, Outcome
 from data_prep.labels import label_scheme, label_warnings
-from data_prep.out_folder import SplitState, examine, existing_dataset, existing_manifest, opened
+from data_prep.out_folder import examine, existing_dataset, existing_manifest, opened
 from data_prep.reencode import Reencode
 from data_prep.shard_plan import SplitPlan, chosen_shards
 from data_prep.sources import SPLITS, VALIDATION_NAMES, Source
 from data_prep.sources.detect import open_source
 from data_prep.wording import plural, printable
-from data_prep.work_folder import WorkFolder
-from data_prep.workers import Tasks, run_tasks
+from data_prep.workers import run_tasks
 from pipeline.errors import DataError, UserError
-from pipeline.shards import Manifest, Quarantined, SplitManifest
+from pipeline.shards import Manifest
+from pipeline.world import cpus_at_hand
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_BYTES_PER_SAMPLE = 2048
-"""Of tar headers, padding, label, index and side files."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,8 @@ class Request:
     check: Check = "full"
     reencode: Reencode | None = None
     strict_labels: bool = False
-    workers: int = 1
+    workers: int | None = None
+    """Processes; None: as many as there are CPUs."""
     broken: Mapping[str, Collection[int]] = field(default_factory=dict[str, Collection[int]])
     """Split -> shards to write again, though they have the right size."""
 
@@ -69,118 +67,6 @@ class Watcher:
         """Images and bytes checked since the last call."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run did and what OUT holds now."""
-
-    out: Path
-    layout: str
-    """Of the source."""
-    manifest: Manifest
-    splits: list[str]
-    """Those that the run was about."""
-    shards_written: int
-    images_written: int
-    bytes_written: int
-    """Of images, as they stand in the source."""
-    repaired: list[str] = field(default_factory=list[str])
-    """Other files that were missing or wrong."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done in OUT; picklable, so that other nodes can do parts of it."""
-
-    out: Path
-    plans: list[SplitPlan]
-    states: list[SplitState]
-    manifest: Manifest | None
-    """Of OUT, before."""
-    warnings: dict[str, list[str]]
-    max_bad: MaxBad
-    check: Check
-
-    @property
-    def tasks(self) -> Tasks:
-        """One for each shard to write."""
-        return [
-            partial(plan.task, k, state.finished.shards[k].sha256 if state.finished else None)
-            for plan, state in zip(self.plans, self.states, strict=True)
-            for k in state.todo
-        ]
-
-    @property
-    def images(self) -> int:
-        """Images of all splits, written or not."""
-        return sum(len(plan.listing.entries) for plan in self.plans)
-
-    def images_and_bytes_to_write(self) -> tuple[int, int]:
-        """Of the shards to write, as they stand in the source."""
-        images = size = 0
-        for plan, state in zip(self.plans, self.states, strict=True):
-            for k in state.todo:
-                picked = plan.positions(k)
-                images += len(picked)
-                size += int(plan.listing.entries.sizes[picked].sum())
-        return images, size
-
-    def begin(self) -> None:
-        """Check the disk and set the work folders up. Raises UserError where it is too full."""
-        images, size = self.images_and_bytes_to_write()
-        needed, free = size + images * _BYTES_PER_SAMPLE, shutil.disk_usage(self.out).free
-        if images and needed > free:
-            raise UserError(
-                f"OUT={printable(self.out)}: the shards need about {needed / 1e9:.1f} GB and "
-                f"{free / 1e9:.1f} GB are free; make room or choose another OUT"
-            )
-        for plan, state in zip(self.plans, self.states, strict=True):
-            if state.todo or state.finished is None:
-                about = {"dataset": plan.dataset, "options": plan.options}
-                WorkFolder(self.out, plan.split).begin(about, plan.listing)
-
-    def finish(self) -> Outcome:
-        """Write what describes the shards, the manifest last.
-
-        Raises DataError where shards are missing or too many images are bad.
-        """
-        images, size = self.images_and_bytes_to_write()
-        splits: dict[str, SplitManifest] = dict(self.manifest.splits) if self.manifest else {}
-        for plan, state in zip(self.plans, self.states, strict=True):
-            splits[plan.split] = self._finish_split(plan, state)
-        repairing = self.manifest is not None and all(state.finished for state in self.states)
-        written = Manifest(
-            dataset=self.plans[0].dataset,
-            classes=self.plans[0].classes,
-            splits={name: splits[name] for name in SPLITS if name in splits},
-            tools=self.manifest.tools if self.manifest and repairing else tool_versions(),
-        )
-        described = write_manifest(self.out, written)
-        for plan in self.plans:
-            WorkFolder(self.out, plan.split).remove()
-        repaired = [name for state in self.states for name in state.repaired]
-        return Outcome(
-            out=self.out,
-            layout=self.plans[0].source.layout,
-            manifest=written,
-            splits=[plan.split for plan in self.plans],
-            shards_written=len(self.tasks),
-            images_written=images,
-            bytes_written=size,
-            repaired=[*repaired, *(described if repairing else [])],
-        )
-
-    def _finish_split(self, plan: SplitPlan, state: SplitState) -> SplitManifest:
-        if state.finished is not None and not state.rebuild_side_files:
-            self.judge(plan, state.finished.quarantine)
-            return state.finished
-        self.judge(plan, SplitRecords(plan).quarantine())
-        return finish_split(plan, self.warnings[plan.split])
-
-    def judge(self, plan: SplitPlan, bad: Sequence[Quarantined]) -> None:
-        """Raises DataError where more files are bad than the budget has."""
-        keep_within(self.max_bad, plan.split, bad, plan.listing.files)
-
-
 def shard_source(request: Request, watcher: Watcher) -> Outcome:
     """Bring OUT to what the request asks for.
 
@@ -190,9 +76,12 @@ def shard_source(request: Request, watcher: Watcher) -> Outcome:
     out = out_folder(request, source)
     with opened(out):
         job = prepare(request, source, out, watcher)
-        images, _ = job.images_and_bytes_to_write()
-        begin = partial(watcher.begin, job.images, job.images - images)
-        run_tasks(job.tasks, request.workers, request.check, begin, watcher.advance)
+        todo = job.todo
+        left = sum(shard.images for shard in todo)
+        begin = partial(watcher.begin, job.images, job.images - left)
+        tasks = [shard.task for shard in todo]
+        workers = request.workers or cpus_at_hand()
+        run_tasks(tasks, workers, request.check, begin, watcher.advance)
         return job.finish()
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from data_prep.sharding import Outcome
+from data_prep.job import Outcome
 from data_prep.wording import plural, printable
 from pipeline.log import duration
 from pipeline.shards import MANIFEST, Quarantined, SplitManifest

@@ -63,6 +63,13 @@ def from_environment(environment: Mapping[str, str] | None = None) -> World:
     return world
 
 
+def cpus_at_hand() -> int:
+    """CPUs that this process may use: of its Slurm job, if it is in one."""
+    allowed = len(os.sched_getaffinity(0))
+    granted = os.environ.get("SLURM_CPUS_ON_NODE", "")
+    return min(allowed, int(granted)) if granted.isdigit() else allowed
+
+
 def visible_gpus() -> int:
     """GPUs that a process started here may use, without importing torch."""
     import pynvml

@@ -4,7 +4,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-_PACKAGES = ("pipeline", "slurm")
+_PACKAGES = ("pipeline", "slurm", "data_prep")
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -3,10 +3,15 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from pipeline.errors import UserError
 
 _WARNING_S = 120
 """Seconds between the warning signal and the end of the time limit: room for a checkpoint."""
@@ -68,6 +73,92 @@ def submit(request: Request, function: Any) -> Any:
         return local.submit(function)
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@dataclass(frozen=True)
+class ArrayRequest:
+    """An array of jobs on a node each, and the job that follows them."""
+
+    name: str
+    cpus_per_task: int | None
+    """None: the whole node."""
+    time_min: int
+    log_folder: Path
+    code_folder: Path
+    """Snapshot that the jobs' Python imports from."""
+
+
+class Restartable(ABC):
+    """A function that may be started again from the beginning: at its time limit it is queued."""
+
+    @abstractmethod
+    def __call__(self) -> None:
+        """Do what is left to do."""
+
+    def checkpoint(self, *args: Any) -> Any:
+        """What submitit asks for when the time limit is near."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, *args)
+
+
+def submit_array(
+    request: ArrayRequest, parts: Sequence[Restartable], last: Restartable
+) -> tuple[str, str]:
+    """Submit ``parts`` as a Slurm job array, and ``last`` to run when all have ended, well or not.
+
+    Returns the two job ids. Raises UserError where Slurm refuses them.
+    """
+    from submitit.core.utils import FailedJobError
+    from submitit.slurm.slurm import SlurmExecutor
+
+    request.log_folder.mkdir(parents=True, exist_ok=True)
+    executor = SlurmExecutor(request.log_folder, max_num_timeout=1000)
+    whole_node = request.cpus_per_task is None
+    common: dict[str, Any] = {
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "time": request.time_min,
+        "signal_delay_s": _WARNING_S,
+        "srun_args": ["--cpu-bind=none"],
+        "setup": [f"export PYTHONPATH={request.code_folder.absolute()}"],
+        "stderr_to_stdout": True,
+    }
+    executor.update_parameters(
+        **common,
+        job_name=request.name,
+        array_parallelism=len(parts),
+        additional_parameters={"requeue": True},
+        **({"exclusive": True} if whole_node else {"cpus_per_task": request.cpus_per_task}),
+    )
+    try:
+        with executor.batch():
+            jobs = [executor.submit(part) for part in parts]
+        array = jobs[0].job_id.partition("_")[0]
+        then = SlurmExecutor(request.log_folder, max_num_timeout=1000)
+        then.update_parameters(
+            **common,
+            job_name=f"{request.name}-finish",
+            additional_parameters={"requeue": True, "dependency": f"afterany:{array}"},
+        )
+        return array, then.submit(last).job_id
+    except (FailedJobError, OSError) as error:
+        raise UserError(
+            f"Slurm refuses the job ({str(error).strip().splitlines()[-1]}); partition and account "
+            "come from SBATCH_PARTITION and SBATCH_ACCOUNT"
+        ) from error
+
+
+def in_queue(job_ids: Sequence[str]) -> bool | None:
+    """Whether any of these jobs waits or runs; None where Slurm cannot be asked."""
+    command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(job_ids)}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if "Invalid job id" in done.stderr:  # forgotten, minutes after their end
+        return False
+    return bool(done.stdout.strip()) if done.returncode == 0 else None
 
 
 def export_world() -> None:

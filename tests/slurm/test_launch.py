@@ -59,12 +59,8 @@ def test_dry_run_of_the_real_job(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [
-        (["--nodes", "8", "configs/digits.yaml", "--cluster", "local"], 2, "--nodes 8 needs Slurm"),
-        (
-            ["--cluster", "local", "configs/m48.yaml"],
-            3,
-            "device=cuda, but this machine shows no GPU",
-        ),
+        (["--nodes", "8", "configs/digits.yaml"], 2, "--nodes 8 needs Slurm"),
+        (["configs/m48.yaml"], 3, "device=cuda, but this machine shows no GPU"),
         (["configs/digits.yaml", "--tasks-per-node", "3"], 2, "use at most 2 ranks"),
         (["configs/digits.yaml", "optim.lr_bas=1"], 2, "did you mean optim.lr_base?"),
         (["configs/digits.yaml", "data.root=nowhere"], 2, "no manifest.json there; write shards"),
@@ -79,7 +75,8 @@ def test_mistakes_get_one_message(
     where = [f"runs_root={tmp_path}/runs"]
     if not any(word.startswith("data.root") for word in arguments):
         where.append(f"data.root={digit_shards}")
-    done = command(LAUNCH, *arguments, *where, CUDA_VISIBLE_DEVICES="")
+    local = ["--cluster", "local"]  # also where there is Slurm
+    done = command(LAUNCH, *local, *arguments, *where, CUDA_VISIBLE_DEVICES="")
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert part in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
