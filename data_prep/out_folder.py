@@ -48,14 +48,20 @@ def opened(out: Path, as_job: bool = False) -> Generator[None]:
         with only_writer(out):
             if not as_job:
                 _refuse_claimed(out)
-            remove_leftovers(out)
+            _clean(out)
             try:
                 yield
             finally:
-                remove_leftovers(out)  # of workers that were ended
+                _clean(out)  # of workers that were ended
     finally:
         if created and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
+
+
+def _clean(out: Path) -> None:
+    work = [item for item in out.iterdir() if is_work_folder(item.name) and item.is_dir()]
+    for folder in (out, *work):
+        remove_leftovers(folder)
 
 
 def claim(out: Path, jobs: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.durable import new_file, remove_leftovers, write_file
+from data_prep.durable import new_file, write_file
 from data_prep.finished import has_size
 from data_prep.sources import SplitListing
 from data_prep.sources.entries import decoded, encoded
@@ -50,9 +50,8 @@ class WorkFolder:
         return self.out / f"{_PREFIX}{self.split}"
 
     def begin(self, plan: Mapping[str, Any], listing: SplitListing) -> None:
-        """Create it, or clean what a killed run left; the plan is written last."""
+        """Create it where needed; the plan is written last."""
         self.path.mkdir(exist_ok=True)
-        remove_leftovers(self.path)
         if self.plan() is None:
             refused = listing.refused
             with new_file(self.path / "listing.npz") as file:
