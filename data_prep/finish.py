@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +23,6 @@ from pipeline.shards import (
     SAMPLE_DTYPE,
     TIMM_INFO,
     Manifest,
-    Quarantined,
     SideFile,
     SplitManifest,
     names_name,
@@ -40,17 +38,23 @@ _TOOLS = (
 )
 
 
-@dataclass(frozen=True)
 class SplitRecords:
-    """The records of all shards of a split, one in memory at a time."""
+    """The records of all shards of a split; what is large of them, one at a time."""
 
-    plan: SplitPlan
+    def __init__(self, plan: SplitPlan):
+        """Raises DataError where a record is missing."""
+        self.plan = plan
+        self._work = WorkFolder(plan.out, plan.split)
+        found = [(record.entry, record.quarantine) for record in self]
+        self.shards = [entry for entry, _ in found]
+        bad = [bad for _, quarantine in found for bad in quarantine]
+        self.quarantine = sorted([*plan.listing.reasons, *bad], key=lambda bad: bad.name)
+        """Everything of the split that was left out, sorted by name."""
 
     def __iter__(self) -> Iterator[ShardRecord]:
-        """In shard order. Raises DataError where one is missing."""
-        work = WorkFolder(self.plan.out, self.plan.split)
+        """In shard order."""
         for k in range(self.plan.shards):
-            record = work.load(k)
+            record = self._work.load(k)
             if record is None:
                 raise DataError(
                     f"{self.plan.split}: shard {k} vanished while others were written; "
@@ -58,22 +62,16 @@ class SplitRecords:
                 )
             yield record
 
-    def quarantine(self) -> list[Quarantined]:
-        """Everything of the split that was left out, sorted by name."""
-        found = [bad for record in self for bad in record.quarantine]
-        return sorted([*self.plan.listing.reasons, *found], key=lambda bad: bad.name)
 
-
-def finish_split(plan: SplitPlan, warnings: list[str]) -> SplitManifest:
+def finish_split(records: SplitRecords, warnings: list[str]) -> SplitManifest:
     """Write a split's side files; returns its part of the manifest."""
-    records = SplitRecords(plan)
-    shards = [record.entry for record in records]
+    plan = records.plan
     counts = np.zeros(len(plan.classes), np.int64)
     fingerprints: list[NDArray[np.uint64]] = []
     samples = plan.out / samples_name(plan.dataset, plan.split)
     names = plan.out / names_name(plan.dataset, plan.split)
     with new_file(samples) as rows_file, new_file(names) as names_file:
-        start_array(rows_file, sum(shard.samples for shard in shards))
+        start_array(rows_file, sum(shard.samples for shard in records.shards))
         for record in records:
             record.rows["name_offset"] += names_file.tell()
             rows_file.write(record.rows.tobytes())
@@ -81,7 +79,7 @@ def finish_split(plan: SplitPlan, warnings: list[str]) -> SplitManifest:
             counts += np.bincount(record.rows["label"], minlength=len(counts))
             fingerprints.append(record.fingerprints)
     return SplitManifest(
-        shards=shards,
+        shards=records.shards,
         class_counts=counts.tolist(),
         options=plan.options,
         source={
@@ -91,7 +89,7 @@ def finish_split(plan: SplitPlan, warnings: list[str]) -> SplitManifest:
             "bytes": plan.listing.total_bytes,
             "hidden_files_ignored": plan.listing.hidden_files,
         },
-        quarantine=records.quarantine(),
+        quarantine=records.quarantine,
         duplicates=find_duplicates(
             plan.out, plan.dataset, plan.split, np.concatenate(fingerprints)
         ),

@@ -142,8 +142,9 @@ class Job:
         if state.finished is not None and not state.rebuild_side_files:
             self.judge(plan, state.finished.quarantine)
             return state.finished
-        self.judge(plan, SplitRecords(plan).quarantine())
-        return finish_split(plan, self.warnings[plan.split])
+        records = SplitRecords(plan)
+        self.judge(plan, records.quarantine)
+        return finish_split(records, self.warnings[plan.split])
 
     def judge(self, plan: SplitPlan, bad: Sequence[Quarantined]) -> None:
         """Raises DataError where more files are bad than the budget has."""

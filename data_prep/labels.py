@@ -11,6 +11,9 @@ from data_prep.sources.entries import Entries
 from data_prep.wording import named, plural, printable
 from pipeline.errors import DataError, UserError
 
+MISPLACED = "named after another class than their folder"
+"""In a warning: labels go by folder, though names contradict it."""
+
 _WNID_PREFIX = re.compile(r"(n\d{8})_")
 
 
@@ -96,10 +99,7 @@ def label_warnings(
             f"{listing.split} has no images of {plural(len(absent), 'class')}: {named(absent)}"
         )
     if wrong := misplaced(listing.entries):
-        said = (
-            f"{listing.split}: {plural(len(wrong), 'file')} named after another class than their "
-            f"folder: {named(wrong)}"
-        )
+        said = f"{listing.split}: {plural(len(wrong), 'file')} {MISPLACED}: {named(wrong)}"
         if strict:
             raise DataError(f"{said}; move them, or leave out --strict-labels to go by folder")
         warnings.append(said)

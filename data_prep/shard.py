@@ -14,9 +14,9 @@ if not __package__:  # run as a script: imports are absolute
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
+from data_prep.job import Outcome
 from data_prep.labels import class_list
 from data_prep.reencode import DEFAULT_QUALITY, Reencode
-from data_prep.report import write_report
 from data_prep.sharding import Request, shard_source
 from data_prep.sources.detect import LAYOUTS
 from data_prep.summary import as_json, as_text
@@ -77,7 +77,7 @@ def main() -> int:
         with stop_signals():
             outcome = shard_source(request, terminal)
             seconds = time.monotonic() - began
-            report = write_report(outcome.out, outcome.manifest) if args.report else None
+            report = _report(outcome) if args.report else None
     except Stopped as stop:
         terminal.close()
         info(f"{stop}; whole shards are kept: run the same command again to continue")
@@ -91,6 +91,13 @@ def main() -> int:
     if report is not None:
         info(f"report: {report}")
     return 0
+
+
+def _report(outcome: Outcome) -> Path:
+    # Only for those who ask: it takes a moment to import.
+    from data_prep.report import write_report
+
+    return write_report(outcome.out, outcome.manifest)
 
 
 def _submit(request: Request, args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from data_prep.job import Outcome
-from data_prep.wording import plural, printable
+from data_prep.wording import named, plural, printable
 from pipeline.log import duration
 from pipeline.shards import MANIFEST, Quarantined, SplitManifest
 
@@ -22,8 +22,14 @@ def as_text(outcome: Outcome, seconds: float) -> str:
         lines += [f"    {_bad(bad)}" for bad in split.quarantine[:_SHOWN]]
         if len(split.quarantine) > _SHOWN:
             lines.append(f"    and {len(split.quarantine) - _SHOWN} more, see {MANIFEST}")
+        if split.duplicates:
+            copies = plural(len(split.duplicates), "image")
+            lines.append(f"    {copies} kept more than once: {_equal(split.duplicates)}")
     if outcome.shards_written:
-        rate = f"{outcome.images_written / max(seconds, 1e-9):,.0f} images/s"
+        rate = (
+            f"{outcome.images_written / max(seconds, 1e-9):,.0f} images/s, "
+            f"{outcome.bytes_written / 1e6 / max(seconds, 1e-9):,.1f} MB/s"
+        )
         lines.append(
             f"wrote {plural(outcome.shards_written, 'shard')} from "
             f"{plural(outcome.images_written, 'image')} in {duration(seconds)} ({rate})"
@@ -49,6 +55,7 @@ def as_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
                 "bytes": _bytes(split),
                 "digest": split.digest,
                 "quarantined": [{"name": q.name, "reason": q.reason} for q in split.quarantine],
+                "duplicates": split.duplicates,
                 "warnings": split.warnings,
             }
             for name, split in outcome.manifest.splits.items()
@@ -77,6 +84,10 @@ def next_command(outcome: Outcome) -> str:
                 f"python slurm/launch.py --cluster local configs/s12.yaml data.root={root} "
                 f"model.num_classes={classes}"
             )
+
+
+def _equal(groups: list[list[str]]) -> str:
+    return named(" = ".join(map(printable, group[:_SHOWN])) for group in groups)
 
 
 def _bytes(split: SplitManifest) -> int:

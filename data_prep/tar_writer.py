@@ -19,6 +19,7 @@ _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
 _PLAIN_SUM = sum(_MEMBER) - sum(_MEMBER[_SIZE]) - sum(_MEMBER[_CHECKSUM]) + 8 * ord(" ")
 
 _MAX_PARTS = 1000  # of one write: IOV_MAX is 1024
+_SMALL = 4096
 _MAX_PENDING = 1 << 19  # stays in the processor's cache
 
 
@@ -28,35 +29,48 @@ class TarWriter:
     def __init__(self, file: BinaryIO):
         self._descriptor = file.fileno()
         self._hash = hashlib.sha256()
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
+        self._small = bytearray()  # joined, since each part costs a call of the hash
         self._pending = 0
         self.bytes = 0
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member (name: at most 100 ASCII bytes); returns the offset of its data."""
-        self._write(_header(name.encode("ascii"), len(data)))
+        self._small += _header(name.encode("ascii"), len(data))
+        self.bytes += _BLOCK
         offset = self.bytes
-        self._write(data)
-        self._write(b"\0" * (-len(data) % _BLOCK))
-        if self._pending >= _MAX_PENDING or len(self._parts) > _MAX_PARTS - 3:
+        if len(data) < _SMALL:
+            self._small += data
+        else:
+            self._take_small()
+            self._take(data)
+        padding = -len(data) % _BLOCK
+        self._small += bytes(padding)
+        self.bytes += len(data) + padding
+        if self._pending + len(self._small) >= _MAX_PENDING or len(self._parts) > _MAX_PARTS - 3:
             self._flush()
         return offset
 
     def close(self) -> str:
         """Write the end of the archive; returns the sha256 (hex) of all of it."""
-        end = self.bytes + 2 * _BLOCK
-        self._write(b"\0" * (2 * _BLOCK + -end % _RECORD))
+        end = 2 * _BLOCK + -(self.bytes + 2 * _BLOCK) % _RECORD
+        self._small += bytes(end)
+        self.bytes += end
         self._flush()
         return self._hash.hexdigest()
 
-    def _write(self, data: bytes) -> None:
+    def _take_small(self) -> None:
+        self._take(self._small)
+        self._small = bytearray()
+
+    def _take(self, data: bytes | bytearray) -> None:
         self._hash.update(data)
         self._parts.append(data)
         self._pending += len(data)
-        self.bytes += len(data)
 
     def _flush(self) -> None:
         """One call for many samples; without copying the images together first."""
+        self._take_small()
         written = os.writev(self._descriptor, self._parts)
         if written < self._pending:  # a disk that fills up, or a signal
             rest = memoryview(b"".join(self._parts))[written:]

@@ -1,4 +1,4 @@
-"""What a person sees while shards are written."""
+"""What a person sees while shards are written or verified."""
 
 import time
 
@@ -7,9 +7,10 @@ from pipeline.log import ProgressLine, info, warn
 
 
 class Terminal(Watcher):
-    """Shows progress on stderr."""
+    """Shows progress on stderr; ``what``: the job, for the progress line."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "sharding") -> None:
+        self._what = what
         self._line: ProgressLine | None = None
         self._done = self._images = self._bytes = 0
         self._began = time.monotonic()
@@ -26,7 +27,7 @@ class Terminal(Watcher):
         if images_done and images_done < images:
             info(f"{images_done:,} of {images:,} images are in whole shards already")
         if images_done < images:
-            self._line = ProgressLine("sharding", images, start=images_done)
+            self._line = ProgressLine(self._what, images, start=images_done)
 
     def advance(self, images: int, size: int) -> None:
         self._images += images

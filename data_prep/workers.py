@@ -139,6 +139,7 @@ def _work(pipe: Connection, inherited: list[Connection], tasks: Tasks, check: Ch
     """A worker: receives task numbers, reports progress, ends when the other side is gone."""
     for other in inherited:
         other.close()  # else nobody would notice the end of the parent
+    gc.disable()  # nothing here makes cycles
     image_check = ImageCheck(check)
     while True:
         try:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from data_prep.sources import SPLITS, VALIDATION_NAMES, Entry, Source, SplitListing
 from data_prep.sources.entries import Entries, join, pack
 from data_prep.sources.readers import IMAGE_SUFFIXES, NOT_AN_IMAGE, FolderReader, is_candidate
+from data_prep.sources.scan import scan
 from data_prep.wording import named, plural, printable
 from pipeline.errors import DataError, UserError
 from pipeline.shards import Quarantined
@@ -16,7 +17,7 @@ from pipeline.shards import Quarantined
 LAYOUT = "imagefolder"
 LOOKED_FOR = "SOURCE/train/<class>/*.jpg and SOURCE/val/<class>/*.jpg, or SOURCE/<class>/*.jpg"
 
-_LISTING_THREADS = 8  # network file systems answer several stat calls at once
+_LISTERS = 8
 
 
 def finds(path: Path) -> bool:
@@ -91,8 +92,8 @@ def list_split(root: Path, split: str) -> SplitListing:
             f"{printable(root)} holds {plural(len(images), 'image')} beside its class folders "
             f"({named(images)}); move them into a class folder or out of SOURCE"
         )
-    with ThreadPoolExecutor(_LISTING_THREADS) as threads:
-        walks = list(threads.map(lambda name: _list_class(root, name), classes))
+    # A network file system answers several calls at once.
+    walks = scan(partial(_list_class, root), classes, at_least=_LISTERS)
     if empty := [name for name, walk in zip(classes, walks, strict=True) if walk.is_empty]:
         raise DataError(
             f"{printable(root)}: {plural(len(empty), 'class folder')} without images: "

@@ -12,11 +12,14 @@ R = TypeVar("R")
 _WORTH_A_PROCESS = 16
 
 
-def scan(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """``[function(item) for item in items]``, on all CPUs at hand where there are many items."""
+def scan(function: Callable[[T], R], items: Sequence[T], at_least: int = 1) -> list[R]:
+    """``[function(item) for item in items]``, on all CPUs at hand where there are many items.
+
+    ``at_least``: processes, also where there are fewer CPUs.
+    """
     if len(items) < _WORTH_A_PROCESS:
         return [function(item) for item in items]
-    processes = len(os.sched_getaffinity(0))
+    processes = max(len(os.sched_getaffinity(0)), at_least)
     # Nothing runs beside the listing, so a fork, which starts at once, is safe here.
     with ProcessPoolExecutor(processes, get_context("fork")) as pool:
         return list(pool.map(function, items, chunksize=-(-len(items) // (8 * processes))))
