@@ -63,7 +63,7 @@ GOOD = {
     "one_pixel": encoded(width=1, height=1),
 }
 BAD = {
-    "truncated": (WHOLE[: len(WHOLE) // 2], "truncated"),
+    "truncated": (WHOLE[: len(WHOLE) * 9 // 10], "truncated"),
     "end_marker_lost": (WHOLE[:-2], "truncated"),
     "cut_in_the_header": (WHOLE[:100], "size unreadable"),
     "empty": (b"", "empty file"),
