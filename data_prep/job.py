@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.budget import MaxBad, keep_within
@@ -10,7 +10,7 @@ from data_prep.finish import SplitRecords, finish_split, tool_versions, write_ma
 from data_prep.image_check import Check
 from data_prep.out_folder import SplitState
 from data_prep.shard_plan import ShardTask, SplitPlan
-from data_prep.sources import SPLITS
+from data_prep.sources import SPLITS, Reader
 from data_prep.wording import printable
 from data_prep.work_folder import WorkFolder
 from pipeline.errors import UserError
@@ -44,12 +44,13 @@ class Todo:
 
     plan: SplitPlan
     index: int
+    reader: Reader
     expected_sha256: str | None
     """Of one that is written again."""
 
     def task(self) -> ShardTask:
         """The whole of it, for a worker."""
-        return self.plan.task(self.index, self.expected_sha256)
+        return self.plan.task(self.index, self.reader, self.expected_sha256)
 
     @property
     def is_done(self) -> bool:
@@ -82,11 +83,14 @@ class Job:
     @property
     def todo(self) -> list[Todo]:
         """The shards to write."""
-        return [
-            Todo(plan, k, state.finished.shards[k].sha256 if state.finished else None)
-            for plan, state in zip(self.plans, self.states, strict=True)
-            for k in state.todo
-        ]
+        found: list[Todo] = []
+        for plan, state in zip(self.plans, self.states, strict=True):
+            scratch = WorkFolder(self.out, plan.split).scratch
+            reader = plan.listing.reader.with_scratch(_images(plan, state), scratch)
+            for k in state.todo:
+                sha256 = state.finished.shards[k].sha256 if state.finished else None
+                found.append(Todo(plan, k, reader, sha256))
+        return found
 
     @property
     def images(self) -> int:
@@ -96,6 +100,8 @@ class Job:
     def begin(self) -> None:
         """Check the disk and set the work folders up. Raises UserError where it is too full."""
         needed = sum(shard.bytes + shard.images * _BYTES_PER_SAMPLE for shard in self.todo)
+        for plan, state in zip(self.plans, self.states, strict=True):
+            needed += plan.listing.reader.scratch_bytes(_images(plan, state))
         free = shutil.disk_usage(self.out).free
         if needed > free:
             raise UserError(
@@ -144,8 +150,17 @@ class Job:
             return state.finished
         records = SplitRecords(plan)
         self.judge(plan, records.quarantine)
-        return finish_split(records, self.warnings[plan.split])
+        made = finish_split(records, self.warnings[plan.split])
+        if state.finished is None:
+            return made
+        # Repaired: where it came from at first, and what was said then, stays true.
+        return replace(made, source=state.finished.source, warnings=state.finished.warnings)
 
     def judge(self, plan: SplitPlan, bad: Sequence[Quarantined]) -> None:
         """Raises DataError where more files are bad than the budget has."""
         keep_within(self.max_bad, plan.split, bad, plan.listing.files)
+
+
+def _images(plan: SplitPlan, state: SplitState) -> int:
+    """Images of a split that will be read."""
+    return sum(len(plan.positions(k)) for k in state.todo)

@@ -60,7 +60,8 @@ def opened(out: Path, as_job: bool = False) -> Generator[None]:
 
 def _clean(out: Path) -> None:
     work = [item for item in out.iterdir() if is_work_folder(item.name) and item.is_dir()]
-    for folder in (out, *work):
+    scratch = [folder / item.name for folder in work for item in folder.iterdir() if item.is_dir()]
+    for folder in (out, *work, *scratch):
         remove_leftovers(folder)
 
 

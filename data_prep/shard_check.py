@@ -124,9 +124,10 @@ def _by_key(shard: ShardContents, expected: Expected) -> list[Problem]:
     strange = [k for k in counts if k not in known]
     twice = [k for k, count in counts.items() if count > 1]
     problems = [
-        *condensed([shard.fault("is missing", f"{file} has it", k) for k in absent], len(known)),
+        *condensed([shard.fault("is missing", f"{file} lists it", k) for k in absent], len(known)),
         *condensed(
-            [shard.fault("is foreign", f"{file} lacks it", k) for k in strange], len(counts)
+            [shard.fault("does not belong here", f"{file} lists others", k) for k in strange],
+            len(counts),
         ),
         *condensed([shard.fault("is there twice", "a key is there once", k) for k in twice], 0),
     ]

@@ -111,8 +111,8 @@ class SplitPlan:
         start, stop = shard_bounds(len(self.order), self.shards, index)
         return self.order[start:stop]
 
-    def task(self, index: int, expected_sha256: str | None = None) -> ShardTask:
-        """The work of shard ``index``."""
+    def task(self, index: int, reader: Reader, expected_sha256: str | None = None) -> ShardTask:
+        """The work of shard ``index``; reader: of the listing, or one made of it."""
         label = {name: i for i, name in enumerate(self.classes)}
         picked = self.positions(index).tolist()
         entries = [self.listing.entries[i] for i in picked]
@@ -125,7 +125,7 @@ class SplitPlan:
             keys=[key.decode("ascii") for key in self.keys[picked].tolist()],
             labels=[label[entry.class_name] for entry in entries],
             label_digits=self.label_digits,
-            reader=self.listing.reader,
+            reader=reader,
             check=self.check,
             reencode=self.reencode,
             expected_sha256=expected_sha256,

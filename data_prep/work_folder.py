@@ -49,6 +49,11 @@ class WorkFolder:
     def path(self) -> Path:
         return self.out / f"{_PREFIX}{self.split}"
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for what a source must unpack."""
+        return self.path / "unpacked"
+
     def begin(self, plan: Mapping[str, Any], listing: SplitListing) -> None:
         """Create it where needed; the plan is written last."""
         self.path.mkdir(exist_ok=True)

@@ -4,9 +4,9 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from data_prep.sources.entries import Entries, Entry, decoded, encoded
+from data_prep.sources.readers import Reader
 from pipeline.shards import Quarantined
 
 __all__ = ["SPLITS", "VALIDATION_NAMES", "Entries", "Entry", "Reader", "Source", "SplitListing"]
@@ -15,14 +15,6 @@ SPLITS = ("train", "validation")
 """Names of the splits, in the order in which they are written."""
 VALIDATION_NAMES = ("val", "validation", "valid", "eval")
 """What people call the second one, in the names of folders and files."""
-
-
-class Reader(Protocol):
-    """Reads entries; picklable, so that any worker on any node can use it."""
-
-    def read(self, entry: Entry) -> bytes:
-        """The file's bytes. Raises DataError where it is not what the listing said."""
-        ...
 
 
 @dataclass(frozen=True)

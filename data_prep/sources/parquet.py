@@ -1,13 +1,11 @@
 """Parquet files as the Hugging Face hub keeps image data sets: ``image{bytes,path}``, ``label``.
 
-Paths and labels are read for the listing, images by row groups. pyarrow cannot read less than a
-row group, and a shuffled shard meets each of them about once.
+Paths and labels are read for the listing, images by row groups.
 """
 
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from data_prep.sources.entries import Entries, decoded, encoded, join, pack
 from data_prep.sources.imagefolder import wanted_splits
 from data_prep.sources.numbered import LabelNames, class_names, numbered
 from data_prep.sources.readers import readable
+from data_prep.sources.row_groups import RowGroupReader, opened
 from data_prep.sources.scan import scan
 from data_prep.sources.split_files import by_split, files_below
 from data_prep.wording import named, printable
@@ -28,7 +27,6 @@ LAYOUT = "parquet"
 LOOKED_FOR = "*.parquet with the columns image{bytes,path} and label"
 
 _COLUMNS = {"image.bytes", "image.path", "label"}
-_CACHED_BYTES = 256 << 20
 
 
 def finds(path: Path) -> bool:
@@ -56,7 +54,7 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
         SplitListing(
             name,
             join([file.entries(i, names) for i, file in enumerate(scanned[name])]),
-            RowGroupReader([str(file) for file in parts[name]]),
+            _reader(parts[name], scanned[name]),
         )
         for name in wanted
     ]
@@ -70,6 +68,14 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
     )
 
 
+def _reader(paths: Sequence[Path], scanned: Sequence["_Scanned"]) -> RowGroupReader:
+    return RowGroupReader(
+        [str(path) for path in paths],
+        sum(file.row_groups for file in scanned),
+        sum(int(file.sizes.sum()) for file in scanned),
+    )
+
+
 @dataclass(frozen=True)
 class _Scanned:
     """What a file says besides its images. (N,) rows."""
@@ -79,6 +85,7 @@ class _Scanned:
     sizes: NDArray[np.int64]
     """Bytes: of a row group's mean image."""
     declared: list[str] | None
+    row_groups: int
 
     def tell(self, labels: LabelNames) -> None:
         """Show every label, and what the names say about it."""
@@ -101,7 +108,7 @@ class _Scanned:
 
 def _scan_file(path: Path) -> _Scanned:
     with readable(str(path)):
-        parquet = _opened(str(path))
+        parquet = opened(str(path))
         have = {parquet.schema.column(i).path for i in range(len(parquet.schema))}
         if not have >= _COLUMNS:
             raise UserError(
@@ -120,6 +127,7 @@ def _scan_file(path: Path) -> _Scanned:
         labels.to_numpy().astype(np.int64),
         _mean_sizes(parquet.metadata),
         _declared_names(parquet.schema_arrow),
+        parquet.num_row_groups,
     )
 
 
@@ -140,59 +148,3 @@ def _declared_names(schema: Any) -> list[str] | None:
         return list(about["info"]["features"]["label"]["names"])
     except (KeyError, TypeError, ValueError):
         return None
-
-
-@dataclass
-class RowGroupReader:
-    """Reads rows: ``container`` is the file, ``position`` the row. Keeps the last row groups."""
-
-    paths: list[str]
-    _files: dict[int, Any] = field(default_factory=dict[int, Any], repr=False)
-    _groups: "OrderedDict[tuple[int, int], Any]" = field(default_factory=OrderedDict, repr=False)
-    _starts: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
-
-    def read(self, entry: Entry) -> bytes:
-        path = self.paths[entry.container]
-        with readable(path):
-            images, row = self._row(entry.container, entry.position)
-        data = images[row].as_py()
-        return b"" if data is None else data
-
-    def _row(self, container: int, row: int) -> tuple[Any, int]:
-        """The images of the row group that holds a row, and its place there."""
-        if container not in self._files:
-            self._files[container] = file = _opened(self.paths[container])
-            rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            self._starts[container] = np.cumsum([0, *rows])
-        starts = self._starts[container]
-        group = int(np.searchsorted(starts, row, side="right")) - 1
-        key = (container, group)
-        if key not in self._groups:
-            table = self._files[container].read_row_group(
-                group, columns=["image.bytes"], use_threads=False
-            )
-            self._groups[key] = table.column("image").combine_chunks().field("bytes")
-            while len(self._groups) > 1 and self._held() > _CACHED_BYTES:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key], row - int(starts[group])
-
-    def _held(self) -> int:
-        return sum(images.nbytes for images in self._groups.values())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"paths": self.paths, "_files": {}, "_groups": OrderedDict(), "_starts": {}}
-
-
-def _opened(path: str) -> Any:
-    # Only this layout pays for the import.
-    import pyarrow.parquet
-    from pyarrow import ArrowInvalid
-
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except ArrowInvalid as error:
-        raise DataError(
-            f"{printable(path)} is no parquet file ({str(error).splitlines()[0]}); "
-            "download it again"
-        ) from error

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 from data_prep.sources.entries import Entry
 from data_prep.wording import printable
@@ -16,13 +18,37 @@ NOT_AN_IMAGE = f"not an image: its name ends in none of {', '.join(IMAGE_SUFFIXE
 _OPEN_FILES = 64
 
 
+class Reader(Protocol):
+    """Reads entries; picklable, so that any worker on any node can use it."""
+
+    def read(self, entry: Entry) -> bytes:
+        """The file's bytes. Raises DataError where it is not what the listing said."""
+        ...
+
+    def scratch_bytes(self, images: int) -> int:
+        """Room on disk that reading so many entries takes beside OUT's."""
+        ...
+
+    def with_scratch(self, images: int, folder: Path) -> "Reader":
+        """The reader to use for so many entries, which may unpack into a folder."""
+        ...
+
+
+class _ReadsInPlace:
+    def scratch_bytes(self, images: int) -> int:
+        return 0
+
+    def with_scratch(self, images: int, folder: Path) -> Any:
+        return self
+
+
 def is_candidate(name: str) -> bool:
     """Whether a file name is that of an image."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.rpartition("/")[2].startswith(".")
 
 
 @dataclass(frozen=True)
-class FolderReader:
+class FolderReader(_ReadsInPlace):
     """Reads entries that are files of their own."""
 
     root: str
@@ -51,7 +77,7 @@ class FolderReader:
 
 
 @dataclass
-class RangeReader:
+class RangeReader(_ReadsInPlace):
     """Reads entries that are ranges of files: ``container`` is the file, ``position`` a byte."""
 
     paths: list[str]

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -268,3 +270,35 @@ def test_a_class_list_of_synsets_with_words(
 def test_json_tells_the_layout(sources: dict[str, Path], shard: Shard) -> None:
     ran = shard(sources["kaggle"], "out", *FLAGS, "--json")
     assert json.loads(ran.out)["layout"] == "kaggle"
+
+
+def test_parquet_too_large_for_memory_is_unpacked_once(
+    sources: dict[str, Path],
+    mini: Miniature,
+    tmp_path: Path,
+    shard: Shard,
+    contents: Contents,
+) -> None:
+    assert shard(sources["parquet"], tmp_path / "cached", *FLAGS).code == 0
+    # More images than row groups, and no room to keep these: as with ImageNet itself.
+    program = (
+        "import sys; from data_prep.sources import row_groups as r; r._CACHED_BYTES = 0\n"
+        "kept = r.UnpackedReader._unpack\n"
+        "def told(self, i):\n"
+        "    if not self._index(i).exists(): print('unpacks', self.folder.parent.name, i)\n"
+        "    kept(self, i)\n"
+        "r.UnpackedReader._unpack = told\n"
+        "from data_prep.shard import main; sys.exit(main())"
+    )
+    flags = [*map(str, FLAGS), "--workers", "2"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, sources["parquet"], tmp_path / "unpacked", *flags],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = sorted(done.stdout.splitlines())
+    assert told == ["unpacks .work-train 0", "unpacks .work-train 1", "unpacks .work-validation 0"]
+    assert contents(tmp_path / "unpacked") == contents(tmp_path / "cached")
