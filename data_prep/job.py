@@ -1,16 +1,18 @@
 """What is left to do in OUT, and how it is finished; other nodes can do parts of it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.budget import MaxBad, keep_within
 from data_prep.finish import SplitRecords, finish_split, tool_versions, write_manifest
-from data_prep.image_check import Check
+from data_prep.image_check import Check, ImageCheck
 from data_prep.out_folder import SplitState
+from data_prep.shard_job import Progress, write_shard
 from data_prep.shard_plan import ShardTask, SplitPlan
 from data_prep.sources import SPLITS, Reader
+from data_prep.team import run_forked
 from data_prep.wording import printable
 from data_prep.work_folder import WorkFolder
 from pipeline.errors import UserError
@@ -65,6 +67,22 @@ class Todo:
     def bytes(self) -> int:
         """Of the images, as they stand in the source."""
         return int(self.plan.listing.entries.sizes[self.plan.positions(self.index)].sum())
+
+
+def write_shards(
+    shards: Sequence[Todo],
+    workers: int,
+    check: Check,
+    begin: Callable[[], None],
+    report: Progress,
+) -> None:
+    """Write shards on at most ``workers`` processes. ``begin`` and errors: see run_forked."""
+    image_check = ImageCheck(check)
+
+    def write(number: int, send: Callable[[tuple[int, int]], None]) -> None:
+        write_shard(shards[number].task(), image_check, lambda *done: send(done))
+
+    run_forked(write, len(shards), workers, lambda done: report(*done), begin)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.durable import new_file
-from data_prep.job import Job, Outcome
+from data_prep.job import Job, Outcome, write_shards
 from data_prep.out_folder import claim, opened, release
 from data_prep.report import write_report
 from data_prep.sharding import Request, Watcher, listed, out_folder, prepare
 from data_prep.summary import as_text
 from data_prep.terminal import Terminal
 from data_prep.wording import plural, printable
-from data_prep.workers import run_tasks
 from pipeline.errors import DataError, PipelineError, UserError
 from pipeline.log import info
 from pipeline.world import cpus_at_hand
@@ -104,8 +103,8 @@ class WritePart(Restartable):
         job, terminal = _load(self.out), Terminal()
         mine = [shard for shard in job.todo[self.index :: self.count] if not shard.is_done]
         begin = partial(terminal.begin, sum(shard.images for shard in mine), 0)
-        tasks = [shard.task for shard in mine]
-        run_tasks(tasks, self.workers or cpus_at_hand(), job.check, begin, terminal.advance)
+        workers = self.workers or cpus_at_hand()
+        write_shards(mine, workers, job.check, begin, terminal.advance)
         terminal.close()
         info(f"wrote {plural(len(mine), 'shard')}")
 

@@ -19,9 +19,9 @@ from data_prep.labels import class_list
 from data_prep.reencode import DEFAULT_QUALITY, Reencode
 from data_prep.sharding import Request, shard_source
 from data_prep.sources.detect import LAYOUTS
+from data_prep.stop_signals import Stopped, stop_signals
 from data_prep.summary import as_json, as_text
 from data_prep.terminal import Terminal
-from data_prep.workers import Stopped, stop_signals
 from pipeline.errors import UserError, run_cli
 from pipeline.log import info
 

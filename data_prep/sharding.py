@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep import imagenet1k
 from data_prep.budget import DEFAULT_MAX_BAD, MaxBad
 from data_prep.image_check import Check
-from data_prep.job import Job, Outcome
+from data_prep.job import Job, Outcome, write_shards
 from data_prep.labels import label_scheme, label_warnings
 from data_prep.out_folder import examine, existing_dataset, existing_manifest, opened
 from data_prep.reencode import Reencode
@@ -17,7 +17,6 @@ from data_prep.shard_plan import SplitPlan, chosen_shards
 from data_prep.sources import SPLITS, VALIDATION_NAMES, Source
 from data_prep.sources.detect import open_source
 from data_prep.wording import plural, printable
-from data_prep.workers import run_tasks
 from pipeline.errors import DataError, UserError
 from pipeline.shards import Manifest
 from pipeline.world import cpus_at_hand
@@ -79,9 +78,8 @@ def shard_source(request: Request, watcher: Watcher) -> Outcome:
         todo = job.todo
         left = sum(shard.images for shard in todo)
         begin = partial(watcher.begin, job.images, job.images - left)
-        tasks = [shard.task for shard in todo]
         workers = request.workers or cpus_at_hand()
-        run_tasks(tasks, workers, request.check, begin, watcher.advance)
+        write_shards(todo, workers, request.check, begin, watcher.advance)
         return job.finish()
 
 

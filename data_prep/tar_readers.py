@@ -56,7 +56,7 @@ def image_places(file: BinaryIO) -> Places:
         raise Unreadable(f"tarfile: {_one_line(error)}") from None
     images = members[::2]
     for (image, _, _), (label, _, _) in zip_longest(images, members[1::2], fillvalue=("", 0, 0)):
-        key = image.removesuffix(_IMAGE)
+        key = image.partition(".")[0]
         if (image, label) != (key + _IMAGE, key + _LABEL):
             rule = f"a sample is KEY{_IMAGE} and then KEY{_LABEL}"
             faults.append(Fault(key, f"{image} is followed by {label or 'nothing'}", rule))

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 README = ROOT / "README.md"
 
-HEAVY = ("torch", "timm", "nvidia.dali", "deepspeed", "mlflow")
+HEAVY = ("torch", "timm", "nvidia.dali", "deepspeed", "mlflow", "webdataset")
 
 # In parts, so that this file passes its own test.
 REGISTRY_HOSTS = tuple(
@@ -41,6 +41,7 @@ CHECKS = {
 
 COMMANDS = {
     "shard": ["data_prep/shard.py"],
+    "verify": ["data_prep/verify.py"],
     "digits": ["data_prep/digits.py"],
     "launch": ["slurm/launch.py"],
     "pipeline": ["-m", "pipeline"],

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import TypeVar
+
+from data_prep.team import run_forked
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,9 +17,16 @@ def scan(function: Callable[[T], R], items: Sequence[T], at_least: int = 1) -> l
 
     ``at_least``: processes, also where there are fewer CPUs.
     """
-    if len(items) < _WORTH_A_PROCESS:
-        return [function(item) for item in items]
     processes = max(len(os.sched_getaffinity(0)), at_least)
-    # Nothing runs beside the listing, so a fork, which starts at once, is safe here.
-    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        return list(pool.map(function, items, chunksize=-(-len(items) // (8 * processes))))
+    found: dict[int, R] = {}
+
+    def examine(number: int, send: Callable[[tuple[int, R]], None]) -> None:
+        send((number, function(items[number])))
+
+    run_forked(
+        examine,
+        len(items),
+        processes if len(items) >= _WORTH_A_PROCESS else 1,
+        lambda result: found.__setitem__(*result),
+    )
+    return [found[number] for number in range(len(items))]

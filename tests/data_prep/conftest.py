@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from data_prep.shard import main
+from data_prep.verify import main as verify_main
 from pipeline.errors import run_cli
 
 ROOT = Path(__file__).parents[2]
@@ -88,22 +89,34 @@ def shard_process(tmp_path: Path) -> Callable[..., Ran]:
 
 
 @pytest.fixture
-def shard(
+def in_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
-    """The same within this process, which saves the start of an interpreter."""
+    """``in_process(main, "shard.py", SOURCE, ...)``: a command, without a new interpreter."""
 
-    def run(*arguments: object) -> Ran:
+    def run(command: Callable[[], int], *words: object) -> Ran:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["shard.py", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            run_cli(main)
+            run_cli(command)
         assert isinstance(left.value.code, int)
         printed = capsys.readouterr()
         return Ran(left.value.code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def shard(in_process: Callable[..., Ran]) -> Callable[..., Ran]:
+    """The shard command within this process."""
+    return lambda *arguments: in_process(main, "shard.py", *arguments)
+
+
+@pytest.fixture
+def verify(in_process: Callable[..., Ran]) -> Callable[..., Ran]:
+    """``verify(OUT, "--json")``: the verify command within this process."""
+    return lambda *words: in_process(verify_main, "verify.py", *words, "--workers", 1)
 
 
 @pytest.fixture
