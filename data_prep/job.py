@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.budget import MaxBad, keep_within
-from data_prep.finish import SplitRecords, finish_split, tool_versions, write_manifest
-from data_prep.image_check import Check, ImageCheck
-from data_prep.out_folder import SplitState
-from data_prep.shard_job import Progress, write_shard
 from data_prep.shard_plan import ShardTask, SplitPlan
 from data_prep.sources import SPLITS, Reader
 from data_prep.team import run_forked
 from data_prep.wording import printable
-from data_prep.work_folder import WorkFolder
+from data_prep.writing.finish import SplitRecords, finish_split, tool_versions, write_manifest
+from data_prep.writing.image_check import Check, ImageCheck
+from data_prep.writing.out_folder import SplitState
+from data_prep.writing.shard_job import Progress, write_shard
+from data_prep.writing.work_folder import WorkFolder
 from pipeline.errors import UserError
 from pipeline.shards import Manifest, Quarantined, SplitManifest
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.image_check import Check
 from data_prep.keys import assign_keys
-from data_prep.reencode import Reencode
 from data_prep.sources import Entry, Reader, Source, SplitListing
+from data_prep.writing.image_check import Check
+from data_prep.writing.reencode import Reencode
 from pipeline.errors import UserError
 from pipeline.shards import shard_name
 

@@ -14,12 +14,12 @@ from typing import Any
 if not __package__:  # run as a script: imports are absolute
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data_prep.findings import Problem
-from data_prep.repair import RepairSource, repair
 from data_prep.sources.detect import LAYOUTS
 from data_prep.stop_signals import Stopped, stop_signals
 from data_prep.terminal import Terminal
-from data_prep.verification import DECODED_SAMPLES, Findings, Known, verify
+from data_prep.verifying.findings import Problem
+from data_prep.verifying.repair import RepairSource, repair
+from data_prep.verifying.verification import DECODED_SAMPLES, Findings, Known, verify
 from data_prep.wording import plural, printable
 from pipeline.errors import DataError, UserError, run_cli
 from pipeline.log import duration, info

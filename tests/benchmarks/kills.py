@@ -10,12 +10,14 @@ is started again. Then once more with SIGTERM, which must leave no half-written 
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
@@ -44,31 +46,52 @@ def main() -> None:
         began = time.perf_counter()
         subprocess.run(shard_command(tree, whole, *_FLAGS), check=True, capture_output=True)
         seconds = time.perf_counter() - began
-        told = [kill(rng, tree, out, seconds, signal.SIGKILL) for _ in range(args.kills)]
-        kept = len(list(out.glob("*.tar")))
-        finish(tree, out)
-        same = contents(out) == contents(whole)
-        terminated = out.with_name("terminated")
-        told_term = [kill(rng, tree, terminated, seconds, signal.SIGTERM) for _ in range(5)]
-        halves = [str(path) for path in terminated.rglob("*.tmp")]
-        finish(tree, terminated)
-        same_term = contents(terminated) == contents(whole)
+        expected = contents(whole)
+        killed = rounds(rng, tree, out, expected, seconds, args.kills, signal.SIGKILL)
+        stopped = rounds(rng, tree, out, expected, seconds, 5, signal.SIGTERM)
     figures = {
         "images": args.images,
         "unbroken_seconds": round(seconds, 2),
-        "kills": told,
-        "shards_that_survived": kept,
-        "byte_identical_to_the_unbroken_run": same,
-        "sigterm": told_term,
-        "half_written_files_after_sigterm": halves,
-        "byte_identical_after_sigterm": same_term,
+        "killed": killed,
+        "stopped": stopped,
     }
     write_result("sharding-kills", figures)
-    sys.exit(0 if same and same_term and not halves else 1)
+    whole_again = killed["byte_identical"] + stopped["byte_identical"]
+    sys.exit(0 if all(whole_again) and not stopped["half_written_files"] else 1)
 
 
-def kill(rng: random.Random, tree: Path, out: Path, seconds: float, number: int) -> str:
-    """Start the command and signal it at a random moment; returns what was done."""
+def rounds(
+    rng: random.Random,
+    tree: Path,
+    out: Path,
+    expected: dict[str, bytes],
+    seconds: float,
+    count: int,
+    number: int,
+) -> dict[str, list[Any]]:
+    """Signal the command ``count`` times. Whenever it comes to its end, compare and begin anew."""
+    told: list[str] = []
+    halves: list[str] = []
+    same: list[bool] = []
+    while len(told) < count:
+        what = kill(rng, tree, out, seconds, number)
+        if what is not None:
+            left = sum(1 for _ in out.glob("*.tar"))
+            told.append(f"{what}, {left} shards written")
+            if number == signal.SIGTERM:
+                halves += [path.name for path in out.rglob("*.tmp")]
+        if what is None or len(told) == count:
+            subprocess.run(shard_command(tree, out, *_FLAGS), check=True, capture_output=True)
+            same.append(contents(out) == expected)
+            shutil.rmtree(out)
+    return {"signals": told, "byte_identical": same, "half_written_files": halves}
+
+
+def kill(rng: random.Random, tree: Path, out: Path, seconds: float, number: int) -> str | None:
+    """Start the command and signal it at a random moment; returns what was done.
+
+    None where it was at its end before.
+    """
     process = subprocess.Popen(
         shard_command(tree, out, *_FLAGS),
         stdout=subprocess.DEVNULL,
@@ -79,7 +102,8 @@ def kill(rng: random.Random, tree: Path, out: Path, seconds: float, number: int)
     after = rng.uniform(0, seconds * rng.choice([0.3, 0.6, 0.9]))
     time.sleep(after)
     if process.poll() is not None:
-        return f"after {after:.2f} s: it was done"
+        process.communicate()
+        return None
     victims = [process.pid, *(child.pid for child in psutil.Process(process.pid).children())]
     which = rng.choice(["all", "all", "main", "worker"]) if number == signal.SIGKILL else "all"
     if which == "all":
@@ -88,10 +112,6 @@ def kill(rng: random.Random, tree: Path, out: Path, seconds: float, number: int)
         os.kill(victims[0] if which == "main" else rng.choice(victims), number)
     process.communicate()
     return f"after {after:.2f} s: {signal.Signals(number).name} to {which}"
-
-
-def finish(tree: Path, out: Path) -> None:
-    subprocess.run(shard_command(tree, out, *_FLAGS), check=True, capture_output=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.image_check import ImageCheck, Size
+from data_prep.writing.image_check import ImageCheck, Size
 from pipeline.shards import open_split, read_manifest
 
 dali: Any = pytest.importorskip("nvidia.dali")

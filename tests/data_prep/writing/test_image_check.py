@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from data_prep.image_check import MAX_PIXELS, ImageCheck, Refusal, Size, header
+from data_prep.writing.image_check import MAX_PIXELS, ImageCheck, Refusal, Size, header
 
 Jpeg = Callable[..., bytes]
 

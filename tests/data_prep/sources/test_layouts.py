@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.shards import open_split, read_manifest
-from tests.data_prep import miniatures
-from tests.data_prep.miniatures import Miniature, miniature
+from tests.data_prep.sources import miniatures
+from tests.data_prep.sources.miniatures import Miniature, miniature
 
 WNIDS = ["n02085620", "n01440764", "n03126707", "n01443537"]
 FLAGS = ("--check", "header", "--workers", 1, "--samples-per-shard", 5, "--allow-partial")
@@ -60,7 +60,7 @@ def sources(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def imagenet_labels() -> dict[str, int]:
-    every = (Path(__file__).parents[2] / "data_prep/imagenet1k_wnids.txt").read_text().split()
+    every = (Path(__file__).parents[3] / "data_prep/imagenet1k_wnids.txt").read_text().split()
     return {wnid: every.index(wnid) for wnid in WNIDS}
 
 
@@ -293,7 +293,7 @@ def test_parquet_too_large_for_memory_is_unpacked_once(
     flags = [*map(str, FLAGS), "--workers", "2"]
     done = subprocess.run(
         [sys.executable, "-c", program, sources["parquet"], tmp_path / "unpacked", *flags],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=False,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_prep.duplicates import fingerprint
-from data_prep.durable import new_file, write_file
-from data_prep.image_check import MAX_FILE_BYTES, ImageCheck, Refusal, Size
 from data_prep.shard_plan import ShardTask
-from data_prep.tar_writer import TarWriter, index_text
-from data_prep.work_folder import ShardRecord, WorkFolder
+from data_prep.writing.duplicates import fingerprint
+from data_prep.writing.durable import new_file, write_file
+from data_prep.writing.image_check import MAX_FILE_BYTES, ImageCheck, Refusal, Size
+from data_prep.writing.tar_writer import TarWriter, index_text
+from data_prep.writing.work_folder import ShardRecord, WorkFolder
 from pipeline.errors import DataError
 from pipeline.shards import SAMPLE_DTYPE, Quarantined, ShardEntry, index_name, pack_name
 

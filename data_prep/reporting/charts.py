@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.markup import escaped
+from data_prep.reporting.markup import escaped
 from data_prep.wording import plural
 
 MAX_COLUMNS = 256

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import imagenet1k
-from data_prep.findings import Problem, ShardFacts, condensed, unreadable
-from data_prep.image_check import ImageCheck
-from data_prep.shard_samples import Rules, Sample, ShardContents, read_shard
-from data_prep.side_check import Expected
-from data_prep.tar_writer import index_text
+from data_prep.verifying.findings import Problem, ShardFacts, condensed, unreadable
+from data_prep.verifying.shard_samples import Rules, Sample, ShardContents, read_shard
+from data_prep.verifying.side_check import Expected
+from data_prep.writing.image_check import ImageCheck
+from data_prep.writing.tar_writer import index_text
 from pipeline.shards import SAMPLE_DTYPE, index_name
 
 _WNID_PREFIX = re.compile(r"(n\d{8})_")

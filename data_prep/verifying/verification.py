@@ -7,18 +7,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.findings import WRITE_ANEW, Problem, ShardFacts, condensed
-from data_prep.folder_check import description_problems, folder_problems, manifest_problems
-from data_prep.image_check import ImageCheck
 from data_prep.labels import MISPLACED
-from data_prep.shard_check import check_shard
 from data_prep.shard_plan import label_digits
-from data_prep.shard_samples import Decode, Rules
 from data_prep.sharding import Watcher
-from data_prep.side_check import SideFiles, open_side_files
-from data_prep.tar_readers import import_webdataset
 from data_prep.team import run_forked
+from data_prep.verifying.findings import WRITE_ANEW, Problem, ShardFacts, condensed
+from data_prep.verifying.folder_check import (
+    description_problems,
+    folder_problems,
+    manifest_problems,
+)
+from data_prep.verifying.shard_check import check_shard
+from data_prep.verifying.shard_samples import Decode, Rules
+from data_prep.verifying.side_check import SideFiles, open_side_files
+from data_prep.verifying.tar_readers import import_webdataset
 from data_prep.wording import plural
+from data_prep.writing.image_check import ImageCheck
 from pipeline.shards import MANIFEST, Manifest
 
 DECODED_SAMPLES = 1000

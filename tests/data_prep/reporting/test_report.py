@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.markup import MAX_ROWS, size_text
-from data_prep.report import (
+from data_prep.reporting.markup import MAX_ROWS, size_text
+from data_prep.reporting.report import (
     REPORT,
     THUMBNAIL_PIXELS,
     THUMBNAILS,

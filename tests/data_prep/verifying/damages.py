@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.tar_writer import index_text
+from data_prep.writing.tar_writer import index_text
 from pipeline.shards import (
     SAMPLE_DTYPE,
     ShardSplit,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.tar_writer import TarWriter, index_text
+from data_prep.writing.tar_writer import TarWriter, index_text
 
 IMAGES = [b"", b"x" * 511, b"x" * 512, b"x" * 513, b"x" * 20_000]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from data_prep.image_check import Size
+from data_prep.writing.image_check import Size
 
 DEFAULT_QUALITY = 90
 

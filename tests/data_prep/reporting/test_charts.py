@@ -7,7 +7,13 @@ from xml.etree.ElementTree import fromstring
 import numpy as np
 import pytest
 
-from data_prep.charts import MAX_COLUMNS, SIZE_BINS, aspect_chart, column_chart, size_chart
+from data_prep.reporting.charts import (
+    MAX_COLUMNS,
+    SIZE_BINS,
+    aspect_chart,
+    column_chart,
+    size_chart,
+)
 
 IMAGENET_SAMPLES = 1_281_167
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep import verification
+from data_prep.verifying import verification
 from tests.data_prep.conftest import Ran
-from tests.data_prep.damages import (
+from tests.data_prep.verifying.damages import (
     LASTING,
     REPAIRABLE,
     Made,
@@ -26,7 +26,7 @@ from tests.data_prep.damages import (
     swap,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAGS = ("--samples-per-shard", 5, "--check", "header", "--workers", 1)
 
 Shard = Callable[..., Any]

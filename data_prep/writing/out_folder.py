@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.durable import LOCK, is_temporary, only_writer, remove_leftovers, write_file
-from data_prep.finished import damaged_shards, repair_indexes, side_files_whole, source_sizes
 from data_prep.shard_plan import SplitPlan
 from data_prep.wording import named, plural, printable
-from data_prep.work_folder import WorkFolder, is_work_folder
+from data_prep.writing.durable import LOCK, is_temporary, only_writer, remove_leftovers, write_file
+from data_prep.writing.finished import (
+    damaged_shards,
+    repair_indexes,
+    side_files_whole,
+    source_sizes,
+)
+from data_prep.writing.work_folder import WorkFolder, is_work_folder
 from pipeline.errors import UserError
 from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
 from slurm.submission import in_queue

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data_prep.findings import WRITE_ANEW, Problem, condensed, file_problem, unreadable
-from data_prep.image_check import ImageCheck, Refusal, header
-from data_prep.side_check import Expected
-from data_prep.tar_readers import Places, Unreadable, each_sample, image_places
+from data_prep.verifying.findings import WRITE_ANEW, Problem, condensed, file_problem, unreadable
+from data_prep.verifying.side_check import Expected
+from data_prep.verifying.tar_readers import Places, Unreadable, each_sample, image_places
+from data_prep.writing.image_check import ImageCheck, Refusal, header
 
 Decode = Literal["sample", "all", "none"]
 

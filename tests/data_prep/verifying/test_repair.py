@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.shards import read_manifest
-from tests.data_prep import miniatures
 from tests.data_prep.conftest import Ran
-from tests.data_prep.damages import LASTING, NAMES, REPAIRABLE, ROWS, TAR, flip, swap
+from tests.data_prep.sources import miniatures
+from tests.data_prep.verifying.damages import LASTING, NAMES, REPAIRABLE, ROWS, TAR, flip, swap
 
 FLAGS = ("--samples-per-shard", 5, "--check", "header", "--workers", 1)
 WNIDS = ["n02085620", "n01440764", "n03126707", "n01443537"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.data_prep import miniatures
-from tests.data_prep.miniatures import Miniature
+from tests.data_prep.sources import miniatures
+from tests.data_prep.sources.miniatures import Miniature
 
 WNIDS = ("n03126707", "n01440764", "n02012849")
 LABELS = {"n03126707": 517, "n01440764": 0, "n02012849": 134}

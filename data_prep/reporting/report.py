@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.charts import aspect_chart, column_chart, share_bar, size_chart
-from data_prep.durable import write_file
-from data_prep.markup import (
+from data_prep.reporting.charts import aspect_chart, column_chart, share_bar, size_chart
+from data_prep.reporting.markup import (
     STYLE,
     count_table,
     escaped,
@@ -26,6 +25,7 @@ from data_prep.markup import (
     split_table,
 )
 from data_prep.wording import plural, printable
+from data_prep.writing.durable import write_file
 from pipeline.errors import DataError
 from pipeline.shards import Manifest, ShardSplit, SplitManifest
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.findings import WRITE_ANEW, Problem, file_problem
 from data_prep.sources.entries import decoded
+from data_prep.verifying.findings import WRITE_ANEW, Problem, file_problem
 from pipeline.shards import MANIFEST, SAMPLE_DTYPE, Manifest, ShardEntry, names_name, samples_name
 
 

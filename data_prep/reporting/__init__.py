@@ -1,0 +1,1 @@
+"""Draws a shard folder on one page."""

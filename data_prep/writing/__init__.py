@@ -1,0 +1,1 @@
+"""Writes a shard folder: checks, tars, indexes and records, each file whole or absent."""
