@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from data_prep import imagenet1k
@@ -14,6 +13,7 @@ from data_prep.shard_plan import SplitPlan, chosen_shards
 from data_prep.sources import SPLITS, VALIDATION_NAMES, Source
 from data_prep.sources.detect import open_source
 from data_prep.wording import plural, printable
+from data_prep.writing.finish import tool_versions
 from data_prep.writing.image_check import Check
 from data_prep.writing.out_folder import examine, existing_dataset, existing_manifest, opened
 from data_prep.writing.reencode import Reencode
@@ -77,7 +77,11 @@ def shard_source(request: Request, watcher: Watcher) -> Outcome:
         job = prepare(request, source, out, watcher)
         todo = job.todo
         left = sum(shard.images for shard in todo)
-        begin = partial(watcher.begin, job.images, job.images - left)
+
+        def begin() -> None:
+            watcher.begin(job.images, job.images - left)
+            tool_versions()  # slow to find out, while this process has nothing else to do
+
         workers = request.workers or cpus_at_hand()
         write_shards(todo, workers, request.check, begin, watcher.advance)
         return job.finish()

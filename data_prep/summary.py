@@ -87,7 +87,8 @@ def next_command(outcome: Outcome) -> str:
 
 
 def _equal(groups: list[list[str]]) -> str:
-    return named(" = ".join(map(printable, group[:_SHOWN])) for group in groups)
+    """``a = b, c = d = e`` and how many more."""
+    return named(" = ".join(group[:3]) + (" = ..." if len(group) > 3 else "") for group in groups)
 
 
 def _bytes(split: SplitManifest) -> int:

@@ -4,26 +4,25 @@ stdout belongs to results (``--json``, tables). NO_COLOR and non-terminals are h
 """
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 
 @functools.cache
-def console(stderr: bool = True) -> Console:
+def console(stderr: bool = True) -> "Console":
     """The one rich console of a stream, so that messages appear above a live bar.
 
     Files and pipes get lines of 100 characters at most where something is laid out.
     """
+    # rich takes a tenth of a second to import: only where something is laid out or coloured.
+    from rich.console import Console
+
     terminal = Console(stderr=stderr, highlight=False, soft_wrap=True)
     if not terminal.is_terminal:
         terminal.width = 100
@@ -32,12 +31,19 @@ def console(stderr: bool = True) -> Console:
 
 def info(message: str) -> None:
     """A line for the person watching."""
-    console().print(message, markup=False)
+    _say(message)
 
 
 def warn(message: str) -> None:
     """Something that works on but should be known."""
-    console().print(f"warning: {message}", style="yellow", markup=False)
+    _say(f"warning: {message}", "yellow")
+
+
+def _say(message: str, style: str | None = None) -> None:
+    if sys.stderr.isatty():
+        console().print(message, style=style, markup=False)
+    else:
+        print(message, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -66,19 +72,8 @@ class ProgressLine:
         self._every_s, self._enabled, self._clock = every_s, enabled, clock
         self._began = self._last = clock()
         self._bar: Progress | None = None
-        terminal = console()
-        if enabled and terminal.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[facts]}"),
-                console=terminal,
-                transient=True,
-            )
+        if enabled and sys.stderr.isatty():
+            self._bar = _bar()
             self._task = self._bar.add_task(what, total=total, completed=start, facts="")
             self._bar.start()
 
@@ -102,3 +97,19 @@ class ProgressLine:
         if not worked:
             return "?"
         return duration((self._clock() - self._began) / worked * (self._total - self._done))
+
+
+def _bar() -> "Progress":
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("ETA"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[facts]}"),
+        console=console(),
+        transient=True,
+    )

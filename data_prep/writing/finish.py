@@ -1,10 +1,10 @@
 """Turns the records of whole shards into the files that readers open; the manifest is last."""
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -136,8 +136,11 @@ def write_manifest(out: Path, manifest: Manifest) -> list[str]:
     return changed
 
 
+@functools.cache
 def tool_versions() -> dict[str, str]:
     """Versions of the packages that judge images and write rows."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found: dict[str, str] = {}
     for name in _TOOLS:
         with contextlib.suppress(PackageNotFoundError):  # of DALI, one of the two is there

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import simplejpeg
-from PIL import Image
 
 if TYPE_CHECKING:
     from pipeline.data.dali import DecodeCheck
@@ -88,6 +87,9 @@ def header(image: bytes) -> Size | Refusal:
 
 
 def _pil_header(image: bytes) -> Size | Refusal:
+    # Hardly ever needed, and slow to import.
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -95,8 +97,11 @@ def _pil_header(image: bytes) -> Size | Refusal:
                 return Size(*opened.size)
     except Image.DecompressionBombError:
         return Refusal(f"more than {MAX_PIXELS:,} pixels")
+    except UnidentifiedImageError:
+        return Refusal("size unreadable: not an image")
     except Exception as error:  # noqa: BLE001 - PIL's parsers raise whatever a header leads to
-        return Refusal(f"size unreadable: {_one_line(error)}")
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        return Refusal(f"size unreadable: {text}")
 
 
 def _decodes_cleanly(image: bytes) -> bool:
@@ -115,9 +120,3 @@ def _decodes_cleanly(image: bytes) -> bool:
     except (ValueError, KeyError):
         return False
     return True
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
-    return f"{type(error).__name__}: {error}".splitlines()[0][:120]

@@ -3,8 +3,6 @@
 import io
 from dataclasses import dataclass
 
-from PIL import Image
-
 from data_prep.writing.image_check import Size
 
 DEFAULT_QUALITY = 90
@@ -31,6 +29,9 @@ class Reencode:
             max(1, round(size.width * self.max_side / longest)),
             max(1, round(size.height * self.max_side / longest)),
         )
+        # Only those who ask for it pay for the import.
+        from PIL import Image
+
         try:
             with Image.open(io.BytesIO(image)) as opened:
                 pixels = opened.convert("L" if opened.mode == "L" else "RGB")
