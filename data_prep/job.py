@@ -3,20 +3,23 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from data_prep.budget import MaxBad, keep_within
 from data_prep.shard_plan import ShardTask, SplitPlan
 from data_prep.sources import SPLITS, Reader
+from data_prep.sources.scan import scan
 from data_prep.team import run_forked
 from data_prep.wording import printable
 from data_prep.writing.finish import SplitRecords, finish_split, tool_versions, write_manifest
 from data_prep.writing.image_check import Check, ImageCheck
 from data_prep.writing.out_folder import SplitState
+from data_prep.writing.read_back import read_back
 from data_prep.writing.shard_job import Progress, write_shard
 from data_prep.writing.work_folder import WorkFolder
 from pipeline.errors import UserError
-from pipeline.shards import Manifest, Quarantined, SplitManifest
+from pipeline.shards import Manifest, Quarantined, SplitManifest, names_name, samples_name
 
 _BYTES_PER_SAMPLE = 2048
 """Of tar headers, padding, label, index and side files."""
@@ -127,9 +130,11 @@ class Job:
                 f"{free / 1e9:.1f} GB are free; make room or choose another OUT"
             )
         for plan, state in zip(self.plans, self.states, strict=True):
-            if state.todo or state.finished is None:
+            if state.todo or state.rebuild_side_files:
                 about = {"dataset": plan.dataset, "options": plan.options}
                 WorkFolder(self.out, plan.split).begin(about, plan.listing)
+            if state.finished is not None and state.keep:
+                scan(partial(_record_again, plan, state.finished), state.keep)
 
     def finish(self) -> Outcome:
         """Write what describes the shards, the manifest last.
@@ -151,6 +156,9 @@ class Job:
         for plan in self.plans:
             WorkFolder(self.out, plan.split).remove()
         repaired = [name for state in self.states for name in state.repaired]
+        for plan, state in zip(self.plans, self.states, strict=True):
+            if state.finished is not None and state.rebuild_side_files:
+                repaired += [name(plan.dataset, plan.split) for name in (samples_name, names_name)]
         return Outcome(
             out=self.out,
             layout=self.plans[0].source.layout,
@@ -177,6 +185,12 @@ class Job:
     def judge(self, plan: SplitPlan, bad: Sequence[Quarantined]) -> None:
         """Raises DataError where more files are bad than the budget has."""
         keep_within(self.max_bad, plan.split, bad, plan.listing.files)
+
+
+def _record_again(plan: SplitPlan, finished: SplitManifest, index: int) -> None:
+    quarantine = {bad.name: bad for bad in finished.quarantine}
+    record = read_back(plan, index, finished.shards[index], quarantine)
+    WorkFolder(plan.out, plan.split).record(index, record)
 
 
 def _images(plan: SplitPlan, state: SplitState) -> int:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from data_prep.shard_plan import SplitPlan
+from data_prep.sources.scan import scan
 from data_prep.wording import named, plural, printable
 from data_prep.writing.durable import LOCK, is_temporary, only_writer, remove_leftovers, write_file
 from data_prep.writing.finished import (
@@ -15,6 +17,7 @@ from data_prep.writing.finished import (
     side_files_whole,
     source_sizes,
 )
+from data_prep.writing.read_back import is_whole
 from data_prep.writing.work_folder import WorkFolder, is_work_folder
 from pipeline.errors import UserError
 from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
@@ -139,6 +142,8 @@ class SplitState:
     rebuild_side_files: bool
     repaired: list[str]
     """Indexes that were written again."""
+    keep: list[int] = field(default_factory=list[int])
+    """Shards that are whole, and whose records are to be read back for the side files."""
 
 
 def examine(plan: SplitPlan, manifest: Manifest | None, broken: Collection[int] = ()) -> SplitState:
@@ -164,7 +169,9 @@ def examine(plan: SplitPlan, manifest: Manifest | None, broken: Collection[int] 
     )
     work.remove()  # left by a kill after the manifest was written, or during a repair
     if not whole:
-        return SplitState(finished, every, True, [])
+        sound = scan(partial(is_whole, out), finished.shards)
+        todo = [k for k in every if not sound[k]]
+        return SplitState(finished, todo, True, [], [k for k in every if sound[k]])
     damaged = sorted({*damaged_shards(out, finished), *broken})
     return SplitState(finished, damaged, False, repair_indexes(out, manifest, split, damaged))
 
