@@ -12,10 +12,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALL_LOG := .venv/install.log
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format bench-shards kill-shards clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train twice, compare
 	@say() { printf '\n$$ %s\n' "$$*"; "$$@"; }
@@ -38,6 +38,18 @@ lint: $(INSTALLED)  ## ruff, pyright and the import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
+
+# Both need PHOTOS=FOLDER, class folders of JPEGs, and write tests/benchmarks/results.
+bench-shards: $(INSTALLED)  ## sharding beside its peers and limits, and its growth (12 minutes)
+	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
+	$(BIN)/python tests/benchmarks/sharding.py passthrough $$PHOTOS --images 50000
+	$(BIN)/python tests/benchmarks/sharding.py decode $$PHOTOS --images 6000
+	$(BIN)/python tests/benchmarks/scale.py folders
+	$(BIN)/python tests/benchmarks/scale.py archive
+
+kill-shards: $(INSTALLED)  ## kill sharding 20 times at random; its shards must not differ (1 minute)
+	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
+	$(BIN)/python tests/benchmarks/kills.py $$PHOTOS
 
 format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -1,12 +1,16 @@
 """Other programs read the folder as it is."""
 
 import gc
+import io
+import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.shards import open_split
 
@@ -44,10 +48,25 @@ def test_timm_reads_it(out: Path) -> None:
     pytest.importorskip("webdataset")
     create_dataset = pytest.importorskip("timm.data").create_dataset
     dataset = create_dataset("wds/", root=str(out), split="validation", is_training=False)
-    labels = [label for _, label in dataset]
-    assert len(dataset) == 9
-    assert labels == sorted(labels) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    read = list(dataset)
+    opened = open_split(out, "validation")
+    assert len(dataset) == len(read) == len(opened) == 9
+    assert [label for _, label in read] == opened.labels(np.arange(9)).tolist()
+    for i, (image, _) in enumerate(read):
+        with Image.open(io.BytesIO(opened.read(i).tobytes())) as ours:
+            assert np.array_equal(np.asarray(image), np.asarray(ours.convert("RGB")))
     gc.collect()
+
+
+def test_open_clip_counts_it(out: Path) -> None:
+    braceexpand = pytest.importorskip("braceexpand").braceexpand
+    # As open_clip's get_dataset_size sums a data set named by braces.
+    sizes = json.loads((out / "sizes.json").read_text())
+    names = [Path(url).name for url in braceexpand(str(out / "pets-train-{0000..0004}.tar"))]
+    assert sum(int(sizes[name]) for name in names) == 21
+    for name in sizes:
+        with tarfile.open(out / name) as tar:
+            assert sizes[name] == sum(member.name.endswith(".jpg") for member in tar)
 
 
 def test_dali_reads_it(out: Path) -> None:
