@@ -57,8 +57,8 @@ class FolderReader(_ReadsInPlace):
 
     def read(self, entry: Entry) -> bytes:
         name = entry.name.rpartition("/")[2] if self.is_flat else entry.name
-        path = os.path.join(self.root, name)
-        with readable(path):
+        path = f"{self.root}/{name}"
+        try:
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 # One byte more than expected tells a file that has grown.
@@ -67,6 +67,8 @@ class FolderReader(_ReadsInPlace):
                     data += more
             finally:
                 os.close(descriptor)
+        except OSError as error:
+            raise unreadable(path, error) from error
         if len(data) != entry.bytes:
             raise DataError(
                 f"{printable(path)} had {entry.bytes} bytes when SOURCE was listed and now has "
@@ -111,7 +113,12 @@ def readable(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"{printable(path)} cannot be read ({error.strerror}); make it readable, then run "
-            "the same command again to continue"
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: OSError) -> DataError:
+    """What to say of a file of SOURCE that the file system does not give."""
+    return DataError(
+        f"{printable(path)} cannot be read ({error.strerror}); make it readable, then run "
+        "the same command again to continue"
+    )

@@ -3,7 +3,7 @@
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -21,8 +21,7 @@ MAX_FILE_BYTES = 1 << 30
 _SMALLEST = 8  # libjpeg-turbo's largest reduction
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Pixels as stored in the file; EXIF orientation is not applied."""
 
     width: int
@@ -72,13 +71,15 @@ def header(image: bytes) -> Size | Refusal:
     """Size of an image from its header, without decoding it."""
     if not image:
         return Refusal("empty file")
+    width: int
+    height: int
     try:
-        height, width = map(int, simplejpeg.decode_jpeg_header(image)[:2])
+        height, width, _, _ = simplejpeg.decode_jpeg_header(image)  # pyright: ignore
     except (ValueError, KeyError):  # no JPEG, or one of a rare kind
         found = _pil_header(image)
         if isinstance(found, Refusal):
             return found
-        width, height = found.width, found.height
+        width, height = found
     if width * height > MAX_PIXELS:
         return Refusal(f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
     if width * height == 0:
