@@ -1,1 +1,1 @@
-"""From image folders to checked, indexed, reproducible WebDataset shards."""
+"""From ImageNet, in whatever form it lies there, to checked, indexed, reproducible shards."""

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.budget import MaxBad, keep_within
-from data_prep.shard_plan import ShardTask, SplitPlan
+from data_prep.shard_plan import Check, ShardTask, SplitPlan
 from data_prep.sources import SPLITS, Reader
 from data_prep.sources.scan import scan
 from data_prep.team import run_forked
 from data_prep.wording import printable
 from data_prep.writing.finish import SplitRecords, finish_split, tool_versions, write_manifest
-from data_prep.writing.image_check import Check, ImageCheck
+from data_prep.writing.image_check import ImageCheck
 from data_prep.writing.out_folder import SplitState
 from data_prep.writing.read_back import read_back
 from data_prep.writing.shard_job import Progress, write_shard

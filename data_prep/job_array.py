@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from data_prep.durable import new_file
 from data_prep.job import Job, Outcome, write_shards
 from data_prep.reporting.report import write_report
 from data_prep.sharding import Request, Watcher, listed, out_folder, prepare
 from data_prep.summary import as_text
 from data_prep.terminal import Terminal
 from data_prep.wording import plural, printable
-from data_prep.writing.durable import new_file
 from data_prep.writing.out_folder import claim, opened, release
 from pipeline.errors import DataError, PipelineError, UserError
 from pipeline.log import info

@@ -16,12 +16,12 @@ if not __package__:  # run as a script: imports are absolute
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
 from data_prep.job import Outcome
 from data_prep.labels import class_list
+from data_prep.shard_plan import DEFAULT_QUALITY, Reencode
 from data_prep.sharding import Request, shard_source
 from data_prep.sources.detect import LAYOUTS
 from data_prep.stop_signals import Stopped, stop_signals
 from data_prep.summary import as_json, as_text
 from data_prep.terminal import Terminal
-from data_prep.writing.reencode import DEFAULT_QUALITY, Reencode
 from pipeline.errors import UserError, run_cli
 from pipeline.log import info
 

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.keys import assign_keys
 from data_prep.sources import Entry, Reader, Source, SplitListing
-from data_prep.writing.image_check import Check
-from data_prep.writing.reencode import Reencode
 from pipeline.errors import UserError
 from pipeline.shards import shard_name
 
@@ -35,6 +33,23 @@ _SIZING = {
     "validation": _Sizing(range(50_000, 100_000), 64, 780),
 }
 _FEWEST_SHARDS = 4  # small data too should have several, for readers that deal out shards
+
+
+Check = Literal["full", "header"]
+"""``--check``: decode every image, or read sizes alone."""
+
+
+DEFAULT_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Reencode:
+    """``--max-side`` and ``--quality``."""
+
+    max_side: int
+    """Pixels. Larger images are scaled down to it; the others keep their bytes."""
+    quality: int
+    """Of JPEG, 1 to 100, as libjpeg counts."""
 
 
 @dataclass(frozen=True)

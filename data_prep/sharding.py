@@ -7,16 +7,15 @@ from pathlib import Path
 
 from data_prep import imagenet1k
 from data_prep.budget import DEFAULT_MAX_BAD, MaxBad
+from data_prep.completeness import imagenet_differences
 from data_prep.job import Job, Outcome, write_shards
 from data_prep.labels import label_scheme, label_warnings
-from data_prep.shard_plan import SplitPlan, chosen_shards
+from data_prep.shard_plan import Check, Reencode, SplitPlan, chosen_shards
 from data_prep.sources import SPLITS, VALIDATION_NAMES, Source
 from data_prep.sources.detect import open_source
 from data_prep.wording import plural, printable
 from data_prep.writing.finish import tool_versions
-from data_prep.writing.image_check import Check
 from data_prep.writing.out_folder import examine, existing_dataset, existing_manifest, opened
-from data_prep.writing.reencode import Reencode
 from pipeline.errors import DataError, UserError
 from pipeline.shards import Manifest
 from pipeline.world import cpus_at_hand
@@ -119,7 +118,7 @@ def prepare(request: Request, source: Source, out: Path, watcher: Watcher) -> Jo
     plans = _plans(request, source, out, manifest)
     asked = request.classes is not None
     about = [
-        *imagenet1k.check(source, request.allow_partial),
+        *imagenet_differences(source, request.allow_partial),
         *label_scheme(source, plans[0].classes, asked),
     ]
     warnings = {

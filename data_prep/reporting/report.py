@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_prep.durable import write_file
 from data_prep.reporting.charts import aspect_chart, column_chart, share_bar, size_chart
 from data_prep.reporting.markup import (
     STYLE,
@@ -25,7 +26,6 @@ from data_prep.reporting.markup import (
     split_table,
 )
 from data_prep.wording import plural, printable
-from data_prep.writing.durable import write_file
 from pipeline.errors import DataError
 from pipeline.shards import Manifest, ShardSplit, SplitManifest
 

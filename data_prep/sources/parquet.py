@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from data_prep.sources import Entry, Source, SplitListing
 from data_prep.sources.entries import Entries, decoded, encoded, join, pack
-from data_prep.sources.imagefolder import wanted_splits
 from data_prep.sources.numbered import LabelNames, class_names, numbered
 from data_prep.sources.readers import readable
 from data_prep.sources.row_groups import RowGroupReader, opened
-from data_prep.sources.scan import scan
-from data_prep.sources.split_files import by_split, files_below
+from data_prep.sources.scanned_splits import scan_splits
+from data_prep.sources.split_files import files_below
 from data_prep.wording import named, printable
 from pipeline.errors import DataError, UserError
 
@@ -39,32 +38,23 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
 
     Raises UserError for files of another kind, DataError for labels that contradict names.
     """
-    parts, notices = by_split(path, files_below(path, ".parquet"), split)
-    if not parts:
-        raise UserError(f"SOURCE={printable(path)} has no {LOOKED_FOR}; name their folder")
-    wanted, said = wanted_splits(path, {s: s for s in parts}, split)
-    scanned = {name: scan(_scan_file, files) for name, files in parts.items()}
-    labels = LabelNames(printable(path))
-    for files in scanned.values():
-        for file in files:
-            file.tell(labels)
-    declared = next((file.declared for files in scanned.values() for file in files), None)
-    names = labels.resolve(declared, classes)
+    splits = scan_splits(path, split, ".parquet", LOOKED_FOR, _scan_file)
+    declared = next(file.declared for files in splits.scanned.values() for file in files)
+    names = splits.labels.resolve(declared, classes)
     listings = [
         SplitListing(
             name,
-            join([file.entries(i, names) for i, file in enumerate(scanned[name])]),
-            _reader(parts[name], scanned[name]),
+            join([file.entries(i, names) for i, file in enumerate(splits.scanned[name])]),
+            _reader(splits.paths[name], splits.scanned[name]),
         )
-        for name in wanted
+        for name in splits.wanted
     ]
-    seen = [file.labels for files in [scanned.get("train", scanned[wanted[0]])] for file in files]
     return Source(
         layout=LAYOUT,
         path=path,
-        classes=class_names(labels, names, np.unique(np.concatenate(seen)).tolist()),
+        classes=class_names(splits.labels, names, splits.used_labels),
         listings=listings,
-        notices=[*notices, *said],
+        notices=splits.notices,
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.durable import new_file
 from data_prep.sources.entries import Entry
 from data_prep.sources.readers import Reader, readable
 from data_prep.wording import printable
-from data_prep.writing.durable import new_file
 from pipeline.errors import DataError
 
 _CACHED_BYTES = 256 << 20

@@ -16,13 +16,12 @@ from data_prep.sources import Entry, Source, SplitListing
 from data_prep.sources.archives import finds as finds_archives
 from data_prep.sources.archives import members
 from data_prep.sources.entries import Entries, decoded, encoded, join, pack
-from data_prep.sources.imagefolder import wanted_splits
 from data_prep.sources.numbered import LabelNames, class_names, numbered
 from data_prep.sources.readers import IMAGE_SUFFIXES, RangeReader, readable
-from data_prep.sources.scan import scan
-from data_prep.sources.split_files import by_split, files_below
+from data_prep.sources.scanned_splits import scan_splits
+from data_prep.sources.split_files import files_below
 from data_prep.wording import named, printable
-from pipeline.errors import DataError, UserError
+from pipeline.errors import DataError
 from pipeline.shards import MANIFEST, Quarantined, read_manifest
 
 LAYOUT = "webdataset"
@@ -42,27 +41,20 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
 
     Raises UserError where there are none, DataError for labels that contradict names.
     """
-    parts, notices = by_split(path, files_below(path, ".tar"), split)
-    if not parts:
-        raise UserError(f"SOURCE={printable(path)} has no {LOOKED_FOR}; name their folder")
-    wanted, said = wanted_splits(path, {s: s for s in parts}, split)
-    scanned = {name: scan(_scan_tar, files) for name, files in parts.items()}
-    labels = LabelNames(printable(path))
-    for tars in scanned.values():
-        for tar in tars:
-            tar.tell(labels)
+    splits = scan_splits(path, split, ".tar", LOOKED_FOR, _scan_tar)
     manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
-    names = labels.resolve(manifest.classes if manifest else None, classes)
-    listings = [_listing(name, parts[name], scanned[name], names) for name in wanted]
-    seen = [tar.labels for tar in scanned.get("train", scanned[wanted[0]])]
-    used = np.unique(np.concatenate(seen)).tolist()
+    names = splits.labels.resolve(manifest.classes if manifest else None, classes)
+    listings = [
+        _listing(name, splits.paths[name], splits.scanned[name], names) for name in splits.wanted
+    ]
+    used = class_names(splits.labels, names, splits.used_labels)
     return Source(
         layout=LAYOUT,
         path=path,
-        classes=manifest.classes if manifest else class_names(labels, names, used),
+        classes=manifest.classes if manifest else used,
         listings=listings,
         name=manifest.dataset if manifest else None,
-        notices=[*notices, *said],
+        notices=splits.notices,
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import imagenet1k
+from data_prep.durable import is_temporary
 from data_prep.reporting.report import REPORT
 from data_prep.verifying.findings import WRITE_ANEW, Problem, condensed
 from data_prep.wording import named, plural
-from data_prep.writing.durable import is_temporary
 from data_prep.writing.work_folder import is_work_folder
 from pipeline.shards import (
     MANIFEST,

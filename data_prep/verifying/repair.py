@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.budget import MaxBad
+from data_prep.shard_plan import Reencode
 from data_prep.sharding import Request, Watcher, shard_source
 from data_prep.verifying.findings import Problem
 from data_prep.verifying.verification import Findings
-from data_prep.writing.reencode import Reencode
 from pipeline.shards import Manifest
 
 

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.durable import new_file, write_file
 from data_prep.shard_plan import SplitPlan
 from data_prep.writing.duplicates import find_duplicates
-from data_prep.writing.durable import new_file, write_file
 from data_prep.writing.finished import has_size
 from data_prep.writing.work_folder import ShardRecord, WorkFolder
 from pipeline.errors import DataError

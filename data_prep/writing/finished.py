@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.durable import write_file
 from data_prep.shard_plan import label_digits
 from data_prep.sources.entries import decoded
-from data_prep.writing.durable import write_file
 from data_prep.writing.tar_writer import index_text
 from pipeline.shards import Manifest, SplitManifest, index_name, names_name, samples_name
 

@@ -3,15 +3,15 @@
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import simplejpeg
 
+from data_prep.shard_plan import Check
+
 if TYPE_CHECKING:
     from pipeline.data.dali import DecodeCheck
-
-Check = Literal["full", "header"]
 
 MAX_PIXELS = 178_956_970
 """Pixels of an image, by its header, that nobody decodes: 512 MiB as RGB, PIL's own limit."""

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_prep.durable import LOCK, is_temporary, only_writer, remove_leftovers, write_file
 from data_prep.shard_plan import SplitPlan
 from data_prep.sources.scan import scan
 from data_prep.wording import named, plural, printable
-from data_prep.writing.durable import LOCK, is_temporary, only_writer, remove_leftovers, write_file
 from data_prep.writing.finished import (
     damaged_shards,
     repair_indexes,

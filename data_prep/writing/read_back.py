@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.durable import write_file
 from data_prep.shard_plan import SplitPlan
 from data_prep.writing.duplicates import fingerprint
-from data_prep.writing.durable import write_file
 from data_prep.writing.finished import has_size
 from data_prep.writing.image_check import Refusal, header
 from data_prep.writing.tar_writer import index_text

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data_prep.durable import new_file, write_file
 from data_prep.shard_plan import ShardTask
 from data_prep.writing.duplicates import fingerprint
-from data_prep.writing.durable import new_file, write_file
 from data_prep.writing.image_check import MAX_FILE_BYTES, ImageCheck, Refusal, Size
+from data_prep.writing.reencode import reencoded
 from data_prep.writing.tar_writer import TarWriter, index_text
 from data_prep.writing.work_folder import ShardRecord, WorkFolder
 from pipeline.errors import DataError
@@ -91,7 +92,7 @@ def _take(i: int, contents: _Contents, tar: TarWriter, check: ImageCheck) -> int
     if isinstance(verdict, Refusal):
         contents.refuse(i, verdict.reason)
     elif task.reencode is not None:
-        contents.add(i, *task.reencode.apply(image, verdict), tar)
+        contents.add(i, *reencoded(image, verdict, task.reencode), tar)
     else:
         contents.add(i, image, verdict, tar)
     return len(image)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.durable import new_file, write_file
 from data_prep.sources import SplitListing
 from data_prep.sources.entries import decoded, encoded
-from data_prep.writing.durable import new_file, write_file
 from data_prep.writing.finished import has_size
 from pipeline.errors import DataError
 from pipeline.shards import Quarantined, ShardEntry, index_name

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from data_prep.writing.durable import only_writer
+from data_prep.durable import only_writer
 from pipeline.shards import open_split, read_manifest
 
 ROOT = Path(__file__).parents[2]

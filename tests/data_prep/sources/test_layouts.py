@@ -282,10 +282,11 @@ def test_parquet_too_large_for_memory_is_unpacked_once(
     assert shard(sources["parquet"], tmp_path / "cached", *FLAGS).code == 0
     # More images than row groups, and no room to keep these: as with ImageNet itself.
     program = (
-        "import sys; from data_prep.sources import row_groups as r; r._CACHED_BYTES = 0\n"
+        "import os, sys; from data_prep.sources import row_groups as r; r._CACHED_BYTES = 0\n"
         "kept = r.UnpackedReader._unpack\n"
         "def told(self, i):\n"
-        "    if not self._index(i).exists(): print('unpacks', self.folder.parent.name, i)\n"
+        "    line = f'unpacks {self.folder.parent.name} {i}\\n'.encode()\n"
+        "    if not self._index(i).exists(): os.write(1, line)\n"
         "    kept(self, i)\n"
         "r.UnpackedReader._unpack = told\n"
         "from data_prep.shard import main; sys.exit(main())"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep import imagenet1k
+from data_prep.completeness import imagenet_differences
 from data_prep.sources import Entries, Source, SplitListing
 from data_prep.sources.readers import FolderReader
 from pipeline.errors import DataError
@@ -46,7 +47,7 @@ def test_the_list_is_timms() -> None:
 def test_the_whole_of_it_passes() -> None:
     assert sum(PER_CLASS.values()) == 1_281_167
     whole = source(PER_CLASS, dict.fromkeys(PER_CLASS, 50), claims=True)
-    assert imagenet1k.check(whole, allow_partial=False) == []
+    assert imagenet_differences(whole, allow_partial=False) == []
 
 
 def without(wnid: str) -> dict[str, int]:
@@ -65,9 +66,9 @@ def without(wnid: str) -> dict[str, int]:
 )
 def test_what_differs_is_named(counts: Mapping[str, int], claims: bool, said: str) -> None:
     with pytest.raises(DataError, match="--allow-partial") as raised:
-        imagenet1k.check(source(counts, claims=claims), allow_partial=False)
+        imagenet_differences(source(counts, claims=claims), allow_partial=False)
     assert said in str(raised.value)
-    assert any(said in text for text in imagenet1k.check(source(counts, claims=claims), True))
+    assert any(said in text for text in imagenet_differences(source(counts, claims=claims), True))
 
 
 def test_other_data_sets_are_left_alone() -> None:
@@ -76,4 +77,4 @@ def test_other_data_sets_are_left_alone() -> None:
         {"n01440764": 3, "n01443537": 2},
         PER_CLASS | {f"n9{number:07d}": 5 for number in range(20_841)},
     ):
-        assert imagenet1k.check(source(counts), allow_partial=False) == []
+        assert imagenet_differences(source(counts), allow_partial=False) == []
