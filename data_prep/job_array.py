@@ -6,7 +6,6 @@ Beside OUT, ``OUT.jobs/`` holds the listing that all tasks share, their code and
 import pickle
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -120,7 +119,6 @@ class Finish(Restartable):
         _answer(self._finish)
 
     def _finish(self) -> None:
-        began = time.monotonic()
         with opened(self.out, as_job=True):
             try:
                 job = _load(self.out)
@@ -131,7 +129,7 @@ class Finish(Restartable):
                         "continues"
                     )
                 outcome = job.finish()
-                info(as_text(outcome, time.monotonic() - began))
+                info(as_text(outcome, None))
                 if self.with_report:
                     info(f"report: {write_report(outcome.out, outcome.manifest)}")
             finally:

@@ -107,7 +107,7 @@ def _submit(request: Request, args: argparse.Namespace) -> int:
     where = (args.nodes, args.workers, args.time or _DEFAULT_MINUTES)
     done = submit_sharding(request, Terminal(), *where, with_report=args.report)
     if not isinstance(done, Submitted):
-        print(json.dumps(as_json(done, 0.0))) if args.json else info(as_text(done, 0.0))
+        print(json.dumps(as_json(done, 0.0))) if args.json else info(as_text(done, None))
         return 0
     if args.json:
         print(json.dumps({k: str(v) for k, v in dataclasses.asdict(done).items()}))

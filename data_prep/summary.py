@@ -10,8 +10,8 @@ from pipeline.shards import MANIFEST, Quarantined, SplitManifest
 _SHOWN = 10
 
 
-def as_text(outcome: Outcome, seconds: float) -> str:
-    """A few lines for a person; seconds: of the whole run."""
+def as_text(outcome: Outcome, seconds: float | None) -> str:
+    """A few lines for a person; seconds: of the whole run, if one process knows them."""
     lines = [f"{printable(outcome.out)}: {plural(len(outcome.manifest.classes), 'class')}"]
     for name in outcome.splits:
         split = outcome.manifest.splits[name]
@@ -26,13 +26,9 @@ def as_text(outcome: Outcome, seconds: float) -> str:
             copies = plural(len(split.duplicates), "image")
             lines.append(f"    {copies} kept more than once: {_equal(split.duplicates)}")
     if outcome.shards_written:
-        rate = (
-            f"{outcome.images_written / max(seconds, 1e-9):,.0f} images/s, "
-            f"{outcome.bytes_written / 1e6 / max(seconds, 1e-9):,.1f} MB/s"
-        )
         lines.append(
             f"wrote {plural(outcome.shards_written, 'shard')} from "
-            f"{plural(outcome.images_written, 'image')} in {duration(seconds)} ({rate})"
+            f"{plural(outcome.images_written, 'image')}{_pace(outcome, seconds)}"
         )
     if outcome.repaired:
         lines.append(f"wrote again: {', '.join(outcome.repaired)}")
@@ -84,6 +80,14 @@ def next_command(outcome: Outcome) -> str:
                 f"python slurm/launch.py --cluster local configs/s12.yaml data.root={root} "
                 f"model.num_classes={classes}"
             )
+
+
+def _pace(outcome: Outcome, seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    images = f"{outcome.images_written / max(seconds, 1e-9):,.0f} images/s"
+    size = f"{outcome.bytes_written / 1e6 / max(seconds, 1e-9):,.1f} MB/s"
+    return f" in {duration(seconds)} ({images}, {size})"
 
 
 def _equal(groups: list[list[str]]) -> str:
