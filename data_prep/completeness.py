@@ -7,6 +7,9 @@ from data_prep.sources import Source, SplitListing
 from data_prep.wording import named, plural
 from pipeline.errors import DataError
 
+_MEANT_TO_BE_WHOLE = 900
+"""With more of its classes a source is no subset that somebody chose."""
+
 
 def imagenet_differences(source: Source, allow_partial: bool) -> list[str]:
     """Compare class names and counts with the known ones, if the source is ImageNet-1k.
@@ -14,9 +17,12 @@ def imagenet_differences(source: Source, allow_partial: bool) -> list[str]:
     Returns the differences where ``allow_partial``. Raises DataError for them otherwise: a list of
     classes that is off by one shifts every label behind it, and nothing else would tell.
     """
-    found = [] if source.is_whole_imagenet else _strangers(source.classes)
-    if source.is_whole_imagenet or set(source.classes) == set(imagenet1k.wnids()):
-        found += [text for listing in source.listings for text in _differences(listing)]
+    strange = set(source.classes) - set(imagenet1k.wnids())
+    known = len(set(source.classes) - strange)
+    if source.is_whole_imagenet or known > max(_MEANT_TO_BE_WHOLE, len(strange)):
+        found = [text for listing in source.listings for text in _differences(listing)]
+    else:
+        found = _strangers(source.classes)
     if found and not allow_partial:
         raise DataError(
             f"SOURCE is not the whole of ImageNet-1k: {'; '.join(found)}; complete it, or say "

@@ -11,7 +11,7 @@ from data_prep.shard_plan import Check, ShardTask, SplitPlan
 from data_prep.sources import SPLITS, Reader
 from data_prep.sources.scan import scan
 from data_prep.team import run_forked
-from data_prep.wording import printable
+from data_prep.wording import in_bytes, printable
 from data_prep.writing.finish import SplitRecords, finish_split, tool_versions, write_manifest
 from data_prep.writing.image_check import ImageCheck
 from data_prep.writing.out_folder import SplitState
@@ -126,8 +126,8 @@ class Job:
         free = shutil.disk_usage(self.out).free
         if needed > free:
             raise UserError(
-                f"OUT={printable(self.out)}: the shards need about {needed / 1e9:.1f} GB and "
-                f"{free / 1e9:.1f} GB are free; make room or choose another OUT"
+                f"OUT={printable(self.out)}: the shards need about {in_bytes(needed)} and "
+                f"{in_bytes(free)} are free; make room or choose another OUT"
             )
         for plan, state in zip(self.plans, self.states, strict=True):
             if state.todo or state.rebuild_side_files:

@@ -1,5 +1,6 @@
 """Which number a class gets, and whether what a source says twice about its labels agrees."""
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -27,8 +28,10 @@ def class_list(said: str) -> list[str]:
     try:
         lines = Path(said).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        near = difflib.get_close_matches(said, [imagenet1k.NAME], 1)
+        reason = f"did you mean {near[0]}?" if near else _reason(error)
         raise UserError(
-            f"--classes {printable(said)} cannot be read ({error}); name a text file with one "
+            f"--classes {printable(said)} cannot be read ({reason}); name a text file with one "
             f"class per line, in label order, or {imagenet1k.NAME}"
         ) from None
     names = [_class_of_line(line) for line in lines if line.strip()]
@@ -37,6 +40,10 @@ def class_list(said: str) -> list[str]:
         problem = f"names {named(twice)} twice" if twice else "names no class"
         raise UserError(f"--classes {printable(said)} {problem}; list every class once")
     return names
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error.reason)
 
 
 def _class_of_line(line: str) -> str:
@@ -61,6 +68,12 @@ def label_scheme(source: Source, classes: Sequence[str], asked: bool) -> list[st
             "counts in those"
         ]
     return []
+
+
+def _with_guess(unknown: Sequence[str], classes: Sequence[str]) -> str:
+    """The names, and for a single one what it may have been meant to be."""
+    near = difflib.get_close_matches(unknown[0], classes, 1) if len(unknown) == 1 else []
+    return named(unknown) + (f" (did you mean {printable(near[0])}?)" if near else "")
 
 
 def misplaced(entries: Entries) -> list[str]:
@@ -90,11 +103,11 @@ def label_warnings(
         )
         raise DataError(
             f"{listing.split} has {plural(len(unknown), 'class')} that {whose}: "
-            f"{named(unknown)}; {remedy} or remove them here"
+            f"{_with_guess(unknown, classes)}; {remedy} or remove the images here"
         )
     warnings: list[str] = []
     absent = sorted(set(classes) - set(listing.classes))
-    if absent and not asked:
+    if absent and not (asked and set(classes) == set(imagenet1k.wnids())):
         warnings.append(
             f"{listing.split} has no images of {plural(len(absent), 'class')}: {named(absent)}"
         )

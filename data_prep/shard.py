@@ -6,11 +6,13 @@ python data_prep/shard.py SOURCE [OUT] [options]
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import time
 from pathlib import Path
 
 if not __package__:  # run as a script: imports are absolute
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main watches for it, just end
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
@@ -124,6 +126,7 @@ def _reencode(max_side: int | None, quality: int | None) -> Reencode | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shard.py",
+        allow_abbrev=False,
         description="Shard ImageNet into checked, indexed WebDataset tars. Run it again to "
         "continue, or to repair what is missing.",
         epilog=_GETTING_IMAGENET,
@@ -133,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("source", metavar="SOURCE", type=Path, help="see below")
     add("out", metavar="OUT", type=Path, nargs="?", help="where to write (default: shards/NAME)")
     add("--layout", choices=list(LAYOUTS), help="what SOURCE is (default: what is found there)")
-    add("--split", choices=["train", "validation"], help="shard this split alone")
+    add("--split", choices=["train", "validation"], help="that alone; or what class folders are")
     add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
     add(
         "--nodes",

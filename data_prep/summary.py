@@ -1,8 +1,11 @@
 """What a run prints when it is done."""
 
+import shlex
 from typing import Any
 
+from data_prep import imagenet1k
 from data_prep.job import Outcome
+from data_prep.sources import SPLITS
 from data_prep.wording import named, plural, printable
 from pipeline.log import duration
 from pipeline.shards import MANIFEST, Quarantined, SplitManifest
@@ -33,7 +36,7 @@ def as_text(outcome: Outcome, seconds: float | None) -> str:
     if outcome.repaired:
         lines.append(f"wrote again: {', '.join(outcome.repaired)}")
     if not outcome.shards_written and not outcome.repaired:
-        lines.append("nothing to do: every shard is there")
+        lines.append("nothing to do: every shard is there (verify.py reads what is in them)")
     return "\n".join([*lines, f"next: {next_command(outcome)}"])
 
 
@@ -67,19 +70,20 @@ def as_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
 
 
 def next_command(outcome: Outcome) -> str:
-    """The command that trains on what was written."""
-    root = printable(outcome.out)
-    match outcome.manifest.dataset:
-        case "imagenet1k":
-            return f"python slurm/launch.py --nodes 8 configs/m48.yaml data.root={root}"
-        case "digits":
-            return f"python slurm/launch.py --cluster local configs/digits.yaml data.root={root}"
-        case _:
-            classes = len(outcome.manifest.classes)
-            return (
-                f"python slurm/launch.py --cluster local configs/s12.yaml data.root={root} "
-                f"model.num_classes={classes}"
-            )
+    """What to do with what was written: shard the split that is missing, or train."""
+    root = shlex.quote(printable(outcome.out))
+    manifest = outcome.manifest
+    if missing := [split for split in SPLITS if split not in manifest.splits]:
+        return f"python data_prep/shard.py SOURCE {root} --split {missing[0]}"
+    classes = len(manifest.classes)
+    if manifest.dataset == imagenet1k.NAME and classes == len(imagenet1k.wnids()):
+        return f"python slurm/launch.py --nodes 8 configs/m48.yaml data.root={root}"
+    if manifest.dataset == "digits":
+        return f"python slurm/launch.py --cluster local configs/digits.yaml data.root={root}"
+    return (
+        f"python slurm/launch.py --cluster local configs/s12.yaml data.root={root} "
+        f"model.num_classes={classes}"
+    )
 
 
 def _pace(outcome: Outcome, seconds: float | None) -> str:

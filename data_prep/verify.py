@@ -5,6 +5,8 @@ python data_prep/verify.py OUT [options]
 
 import argparse
 import json
+import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 if not __package__:  # run as a script: imports are absolute
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main watches for it, just end
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data_prep.sources.detect import LAYOUTS
@@ -21,9 +24,10 @@ from data_prep.verifying.findings import Problem
 from data_prep.verifying.repair import RepairSource, repair
 from data_prep.verifying.verification import DECODED_SAMPLES, Findings, Known, verify
 from data_prep.wording import plural, printable
+from data_prep.writing.work_folder import is_work_folder
 from pipeline.errors import DataError, UserError, run_cli
 from pipeline.log import duration, info
-from pipeline.shards import Manifest, read_manifest
+from pipeline.shards import MANIFEST, Manifest, read_manifest
 from pipeline.world import cpus_at_hand
 
 _SHOWN = 50
@@ -55,6 +59,16 @@ def main() -> int:
 
 
 def _manifest(out: Path) -> Manifest:
+    if not out.is_dir():
+        raise UserError(f"OUT={printable(out)} is no folder; name the one that shard.py wrote")
+    if not (out / MANIFEST).exists() and any(is_work_folder(item.name) for item in out.iterdir()):
+        raise UserError(
+            f"OUT={printable(out)} is not finished; run the same `python data_prep/shard.py` again"
+        )
+    if not (out / MANIFEST).exists():
+        raise UserError(
+            f"OUT={printable(out)} has no {MANIFEST}; name a folder that shard.py wrote"
+        )
     try:
         return read_manifest(out)
     except OSError as error:
@@ -133,7 +147,7 @@ def as_lines(findings: Findings, mended: Sequence[str]) -> list[str]:
 
 def repair_command(out: Path) -> str:
     """What to call with the source in the place of SOURCE."""
-    return f"python data_prep/verify.py {printable(out)} --repair SOURCE"
+    return f"python data_prep/verify.py {shlex.quote(printable(out))} --repair SOURCE"
 
 
 def as_json(findings: Findings, mended: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -172,6 +186,7 @@ def as_json(findings: Findings, mended: Sequence[str], seconds: float) -> dict[s
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="verify.py",
+        allow_abbrev=False,
         description="Read every file that shard.py wrote, by its hash and through the webdataset "
         "library, and name what is broken. Writes nothing without --repair.",
     )

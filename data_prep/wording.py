@@ -22,3 +22,8 @@ def plural(count: int, noun: str) -> str:
     """``1 image``, ``1,281,167 images``, ``3 classes``."""
     ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
     return f"{count:,} {noun}{ending}"
+
+
+def in_bytes(size: int) -> str:
+    """``3.6 MB``, ``145.0 GB``."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

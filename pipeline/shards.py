@@ -154,7 +154,8 @@ def read_manifest(root: Path) -> Manifest:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is damaged ({error!r}); run `python data_prep/shard.py SOURCE {root}` again"
+            f"{path} is damaged ({error}); put a copy of it back, or delete {root} and write it "
+            f"again with `python data_prep/shard.py SOURCE {root}`"
         ) from None
 
 

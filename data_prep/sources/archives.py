@@ -8,6 +8,7 @@ which synset has that id. The ids are not in label order: labels are ranks of th
 import io
 import os
 import re
+import shlex
 import tarfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -84,6 +85,11 @@ def members(path: Path, start: int = 0) -> Iterator[tuple[str, int, int]]:
     """
     with readable(str(path)), path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
+        if file.read(2) == b"\x1f\x8b":
+            raise DataError(
+                f"{printable(path)} is compressed, and images are read in place; decompress it: "
+                f"gunzip {shlex.quote(str(path))}"
+            )
         file.seek(start)
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:

@@ -43,9 +43,10 @@ def detect(path: Path) -> str:
         return found[0]
     if imagefolder.could_be(path):
         return imagefolder.LAYOUT
+    zips = [path.name] if path.suffix == ".zip" else sorted(p.name for p in path.glob("*.zip"))
+    remedy = f"unpack {named(zips)} first" if zips else f"looked for {_looked_for()}"
     raise UserError(
-        f"SOURCE={printable(path)} is no layout that is known: it {_contents(path)}; looked for "
-        f"{_looked_for()}"
+        f"SOURCE={printable(path)} is no layout that is known: it {_contents(path)}; {remedy}"
     )
 
 

@@ -43,6 +43,11 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
     notices: list[str] = []
     if parts:
         others = sorted(set(folders) - set(parts.values()))
+        if "train" not in parts and split is None and any(_nests(path / name) for name in others):
+            raise UserError(
+                f"SOURCE={printable(path)} has {named(parts.values())} and {named(others)}, but no "
+                "train; rename the one that is, or say --split validation"
+            )
         if others:
             notices.append(f"ignored beside the split folders: {named(others)}")
         wanted, said = wanted_splits(path, parts, split)
@@ -94,6 +99,11 @@ def list_split(root: Path, split: str) -> SplitListing:
         )
     # A network file system answers several calls at once.
     walks = scan(partial(_list_class, root), classes, at_least=_LISTERS)
+    if all(walk.is_nest for walk in walks):
+        raise UserError(
+            f"{printable(root)}: its folders ({named(classes)}) hold several folders each, and no "
+            f"images; give the folder above the classes, such as {printable(root / classes[0])}"
+        )
     if empty := [name for name, walk in zip(classes, walks, strict=True) if walk.is_empty]:
         raise DataError(
             f"{printable(root)}: {plural(len(empty), 'class folder')} without images: "
@@ -117,6 +127,8 @@ class _ClassWalk:
     entries: Entries
     refused: list[tuple[str, int, str]] = field(default_factory=list[tuple[str, int, str]])
     hidden_files: int = 0
+    is_nest: bool = False
+    """Whether it holds several folders and nothing else."""
 
     @property
     def is_empty(self) -> bool:
@@ -142,7 +154,16 @@ def _list_class(root: Path, class_name: str) -> _ClassWalk:
             found.append(Entry(class_name, name, size))
         else:
             refused.append((name, size, NOT_AN_IMAGE))
-    return _ClassWalk(pack(found, [class_name]), refused, hidden_files)
+    names = [*(entry.name for entry in found), *(name for name, _, _ in refused)]
+    # Looked at again only where nothing lies in the class folder itself.
+    is_nest = all(name.count("/") > 1 for name in names) and _holds_folders(root / class_name)
+    return _ClassWalk(pack(found, [class_name]), refused, hidden_files, is_nest)
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether there are several folders and nothing else."""
+    folders, files = visible(folder)
+    return len(folders) > 1 and not files
 
 
 def _walk(folder: str) -> Iterator["os.DirEntry[str]"]:

@@ -8,6 +8,8 @@ from data_prep import imagenet1k
 from data_prep.wording import named
 from pipeline.errors import DataError
 
+MAX_CLASSES = 1_000_000
+
 _WNID_SUFFIX = re.compile(r"_(n\d{8})$")
 _WNID_PREFIX = re.compile(r"(n\d{8})_")
 
@@ -51,6 +53,11 @@ class LabelNames:
             raise DataError(
                 f"{self.source}: {image.stem} has the label {image.label}, which means none "
                 "(a test split?); leave that file out"
+            )
+        if image.label >= MAX_CLASSES:
+            raise DataError(
+                f"{self.source}: {image.stem} has the label {image.label}, and labels count "
+                f"classes, of which there are at most {MAX_CLASSES:,}; repair the source"
             )
         self._labels.add(image.label)
         if image.wnid is None:

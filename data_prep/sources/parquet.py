@@ -19,7 +19,7 @@ from data_prep.sources.readers import readable
 from data_prep.sources.row_groups import RowGroupReader, opened
 from data_prep.sources.scanned_splits import scan_splits
 from data_prep.sources.split_files import files_below
-from data_prep.wording import named, printable
+from data_prep.wording import named, plural, printable
 from pipeline.errors import DataError, UserError
 
 LAYOUT = "parquet"
@@ -107,8 +107,14 @@ def _scan_file(path: Path) -> _Scanned:
             )
         table = parquet.read(columns=["image.path", "label"], use_threads=False)
     labels = table.column("label")
+    if not str(labels.type).startswith(("int", "uint")):
+        raise UserError(
+            f"{printable(path)}: the column label holds {labels.type}, and labels are whole "
+            "numbers; convert it"
+        )
     if labels.null_count:
-        raise DataError(f"{printable(path)}: {labels.null_count} rows have no label; repair it")
+        missing = plural(labels.null_count, "row")
+        raise DataError(f"{printable(path)}: {missing} without a label; repair it")
     listed: list[str | None] = table.column("image").combine_chunks().field("path").to_pylist()
     # Without a path, the place in the files is the name.
     paths = [text or f"{path.stem}-{row:07d}.jpg" for row, text in enumerate(listed)]

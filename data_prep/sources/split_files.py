@@ -9,6 +9,7 @@ from data_prep.sources.imagefolder import visible
 from data_prep.wording import named, printable
 from pipeline.errors import UserError
 
+_PART = re.compile(r"(.*)-(\d{1,5})-of-(\d{1,5})(\.[a-z]+)")
 _WORD = re.compile(rf"(?<![a-z])(train|{'|'.join(VALIDATION_NAMES)}|test)(?![a-z])")
 
 
@@ -33,6 +34,18 @@ def files_below(path: Path, suffix: str) -> list[Path]:
     return sorted([*found, *(file for name in inner for file in files_below(path / name, suffix))])
 
 
+def _missing_parts(files: Sequence[Path]) -> list[str]:
+    """Names that ``train-00000-of-00003.parquet`` and its like say there should be."""
+    names = {file.name for file in files}
+    missing: set[str] = set()
+    for name in names:
+        if found := _PART.fullmatch(name):
+            head, number, count, tail = found.groups()
+            every = (f"{head}-{i:0{len(number)}d}-of-{count}{tail}" for i in range(int(count)))
+            missing |= set(every) - names
+    return sorted(missing)
+
+
 def by_split(
     path: Path, files: Sequence[Path], split: str | None
 ) -> tuple[dict[str, list[Path]], list[str]]:
@@ -44,6 +57,8 @@ def by_split(
     notices: list[str] = []
     if test := parts.pop("test", []):
         notices.append(f"ignored {named([f.name for f in test])}: a test split has no labels")
+    if missing := _missing_parts(files):
+        notices.append(f"SOURCE lacks {named(missing)}, by the names of the others")
     unnamed = parts.pop(None, [])
     if unnamed and parts:
         raise UserError(

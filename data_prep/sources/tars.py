@@ -41,6 +41,9 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
 
     Raises UserError where there are none, DataError for labels that contradict names.
     """
+    # It imports torch: once here, before the processes that scan are forked.
+    import webdataset.tariterators  # noqa: F401
+
     splits = scan_splits(path, split, ".tar", LOOKED_FOR, _scan_tar)
     manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
     names = splits.labels.resolve(manifest.classes if manifest else None, classes)

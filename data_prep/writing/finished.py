@@ -10,7 +10,8 @@ from data_prep.durable import write_file
 from data_prep.shard_plan import label_digits
 from data_prep.sources.entries import decoded
 from data_prep.writing.tar_writer import index_text
-from pipeline.shards import Manifest, SplitManifest, index_name, names_name, samples_name
+from pipeline.errors import DataError
+from pipeline.shards import MANIFEST, Manifest, SplitManifest, index_name, names_name, samples_name
 
 
 def has_size(path: Path, size: int) -> bool:
@@ -52,6 +53,11 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
     Needs whole side files. Returns the names of the files written.
     """
     rows = np.load(out / samples_name(manifest.dataset, split), mmap_mode="r")
+    if len(rows) != manifest.splits[split].samples:
+        raise DataError(
+            f"{out / MANIFEST} counts {manifest.splits[split].samples} samples of {split}, and its "
+            f"rows are {len(rows)}; data_prep/verify.py says what is wrong"
+        )
     records = _records(out, manifest.dataset, split)
     ends = [*rows["name_offset"][1:].tolist(), len(records)]
     digits = label_digits(manifest.classes)

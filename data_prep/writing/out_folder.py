@@ -109,8 +109,8 @@ def _refuse_foreign(out: Path) -> None:
     foreign = [name for name in names if name != LOCK and not is_temporary(name)]
     if foreign:
         raise UserError(
-            f"OUT={printable(out)} holds other files ({named(foreign)}) and no {MANIFEST}; "
-            "choose an empty or new OUT"
+            f"OUT={printable(out)} holds files ({named(foreign)}) and no {MANIFEST} that says what "
+            "they are; choose an empty or new OUT, or delete them if they are yours to write again"
         )
 
 
@@ -194,10 +194,14 @@ def _same_settings(
         said = ", ".join(
             _SETTINGS[n]
             if n.endswith("sha256")
-            else f"{_SETTINGS[n]} {before.get(n)}, now {now[n]}"
+            else f"{_SETTINGS[n]} {_shown(before.get(n))}, now {_shown(now[n])}"
             for n in different
         )
         raise UserError(f"{where} with other settings: {said}; use the same, or another OUT")
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else str(value)
 
 
 def _changes(before: Mapping[str, int | None], now: Mapping[str, int]) -> str:

@@ -1,12 +1,13 @@
 """Writes one shard: read, check, tar, index, record. Any process may do any shard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from data_prep.durable import new_file, write_file
 from data_prep.shard_plan import ShardTask
+from data_prep.wording import named, plural
 from data_prep.writing.duplicates import fingerprint
 from data_prep.writing.image_check import MAX_FILE_BYTES, ImageCheck, Refusal, Size
 from data_prep.writing.reencode import reencoded
@@ -35,7 +36,7 @@ def write_shard(task: ShardTask, check: ImageCheck, progress: Progress) -> None:
             part = range(start, min(start + _REPORTED_IMAGES, len(task.entries)))
             progress(len(part), sum(_take(i, contents, tar, check) for i in part))
         entry = ShardEntry(task.name, tar.close(), tar.bytes, len(contents.rows))
-        _accept(task, entry)
+        _accept(task, entry, contents.quarantine)
     write_file(task.out / index_name(task.name), contents.index().encode())
     WorkFolder(task.out, task.split).record(task.index, contents.record(entry))
 
@@ -98,12 +99,13 @@ def _take(i: int, contents: _Contents, tar: TarWriter, check: ImageCheck) -> int
     return len(image)
 
 
-def _accept(task: ShardTask, entry: ShardEntry) -> None:
+def _accept(task: ShardTask, entry: ShardEntry, bad: Sequence[Quarantined]) -> None:
     """Raises DataError for a tar that must not get its name."""
     if not entry.samples:
         raise DataError(
-            f"{entry.name} would be empty: all of its {len(task.entries)} images are refused; "
-            "remove them from the source or use fewer --shards"
+            f"{entry.name} would be empty: its {plural(len(task.entries), 'image')} cannot be "
+            f"used: {named(f'{q.name} ({q.reason})' for q in bad)}; remove them from the source, "
+            "or use fewer shards (--shards)"
         )
     if task.expected_sha256 is not None and task.expected_sha256 != entry.sha256:
         raise DataError(

@@ -109,7 +109,7 @@ def test_out_inside_source_and_around_it(pets: Path, shard: Shard) -> None:
 def test_out_with_foreign_files(pets: Path, tmp_path: Path, shard: Shard) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("precious")
-    refused(shard(pets, "out", *FLAGS), 2, "holds other files (thesis.tex)")
+    refused(shard(pets, "out", *FLAGS), 2, "holds files (thesis.tex) and no manifest.json")
     assert os.listdir(tmp_path / "out") == ["thesis.tex"]
 
 
@@ -180,8 +180,38 @@ def test_files_named_after_another_class(tree: Tree, tmp_path: Path, shard: Shar
 
 def test_a_shard_of_bad_images_only(tree: Tree, tmp_path: Path, shard: Shard) -> None:
     source = tree({"a/1.jpg": None, "a/2.jpg": None, "a/3.jpg": b"bad"})
-    refused(shard(source, "out", *FLAGS), 4, "would be empty", "fewer --shards")
+    refused(
+        shard(source, "out", *FLAGS),
+        4,
+        "would be empty",
+        "a/3.jpg (size unreadable: not an image)",
+        "fewer shards",
+    )
     assert shard(source, "out2", "--shards", 1, *FLAGS).code == 0
+
+
+def test_a_folder_too_high(tree: Tree, tmp_path: Path, shard: Shard) -> None:
+    names = [f"{split}/{c}/{i}.jpg" for split in ("train", "val") for c in "ab" for i in range(2)]
+    tree({f"sets/pets/{name}": None for name in names}, name="above")
+    tree({name.replace("train", "Train"): None for name in names[:4]}, name="capital")
+    refused(shard("above/sets", *FLAGS), 2, "(pets) hold several folders each", "above/sets/pets")
+    refused(shard("capital", *FLAGS), 2, "(Train) hold several folders each")
+    assert shard("above/sets/pets", *FLAGS).code == 0
+
+
+def test_train_under_another_name(tree: Tree, shard: Shard) -> None:
+    source = tree({"training/a/1.jpg": None, "validation/a/2.jpg": None})
+    refused(shard(source, *FLAGS), 2, "has validation and training, but no train")
+    assert shard(source, "--split", "validation", *FLAGS).code == 0
+
+
+def test_a_zip(tmp_path: Path, shard: Shard) -> None:
+    (tmp_path / "imagenet.zip").write_bytes(b"PK")
+    refused(shard("imagenet.zip", *FLAGS), 2, "it is a file; unpack imagenet.zip first")
+
+
+def test_an_option_cut_short_is_not_guessed(pets: Path, shard: Shard) -> None:
+    assert shard(pets, "out", "--max-sid", 30).code == 2
 
 
 def test_a_class_called_train(tree: Tree, tmp_path: Path, shard: Shard) -> None:

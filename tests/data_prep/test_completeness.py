@@ -59,6 +59,7 @@ def without(wnid: str) -> dict[str, int]:
     [
         (PER_CLASS | {"n01440764": 700}, False, "732 to 1,300 images per class, but not in 1"),
         (PER_CLASS | {"n01440764": 1000}, False, "instead of 1,281,167"),
+        (without("n01440764"), False, "train lacks 1 class: n01440764"),
         (without("n01440764"), True, "train lacks 1 class: n01440764"),
         (without("n01440764") | {"n00000001": 1121}, True, "1 class that it does not have"),
         (without("n01440764") | {"n00000001": 1121}, False, "it does not have: n00000001"),

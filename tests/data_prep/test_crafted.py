@@ -193,7 +193,7 @@ def test_images_can_be_made_smaller(tmp_path: Path, shard: Shard) -> None:
     assert (split.options["max_side"], split.options["quality"]) == (40, 80)
     again = shard(tmp_path / "kinds", "out")
     assert again.code == 2
-    assert "--max-side 40, now None" in again.err
+    assert "--max-side 40, now not given" in again.err
     assert "nothing to do" in shard(tmp_path / "kinds", "out", *flags).err
 
 

@@ -93,7 +93,7 @@ def test_a_lost_manifest_is_not_guessed(out: Path, pets: Path, shard: Shard) -> 
     (out / "manifest.json").unlink()
     ran = shard(pets, out, *FLAGS)
     assert ran.code == 2
-    assert "holds other files" in ran.err
+    assert "and no manifest.json that says what they are" in ran.err
 
 
 def test_a_shard_that_cannot_come_back_the_same_is_refused(

@@ -119,7 +119,7 @@ def test_wnid_folders_are_imagenet(tree: Tree, tmp_path: Path, shard: Shard) -> 
     assert ran.code == 0
     assert "no validation images: only train is written" in ran.err
     assert (tmp_path / "shards/imagenet1k/imagenet1k-train-0003.tar").is_file()
-    assert "configs/m48.yaml data.root=shards/imagenet1k" in ran.err
+    assert "next: python data_prep/shard.py SOURCE shards/imagenet1k --split validation" in ran.err
 
 
 def test_equal_names_and_odd_names_come_through(tree: Tree, tmp_path: Path, shard: Shard) -> None:

@@ -1,5 +1,6 @@
 """Every form in which people have ImageNet gives the same shards, and says what is wrong."""
 
+import gzip
 import json
 import os
 import shutil
@@ -303,3 +304,48 @@ def test_parquet_too_large_for_memory_is_unpacked_once(
     told = sorted(done.stdout.splitlines())
     assert told == ["unpacks .work-train 0", "unpacks .work-train 1", "unpacks .work-validation 0"]
     assert contents(tmp_path / "unpacked") == contents(tmp_path / "cached")
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "said"),
+    [
+        ([0.5, 1.0], 2, "the column label holds double"),
+        (["n01440764", "n01443537"], 2, "the column label holds string"),
+        ([True, False], 2, "the column label holds bool"),
+        ([0, None], 4, "1 row without a label"),
+        ([0, 2**40], 4, "labels count classes"),
+        ([0, -1], 4, "has the label -1"),
+    ],
+)
+def test_labels_that_are_no_class_numbers(
+    labels: list[Any], code: int, said: str, tmp_path: Path, photographs: list[bytes], shard: Shard
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    images = [{"bytes": image, "path": f"{i}.jpg"} for i, image in enumerate(photographs[:2])]
+    (tmp_path / "files").mkdir()
+    table = pyarrow.table({"image": images, "label": labels})
+    pyarrow.parquet.write_table(table, tmp_path / "files" / "train-00000-of-00002.parquet")
+    ran = shard("files", "out", *FLAGS)
+    assert ran.code == code, ran.err
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_part_that_is_missing_by_its_name_is_told(
+    mini: Miniature, tmp_path: Path, shard: Shard
+) -> None:
+    source = miniatures.parquet(mini, tmp_path / "parts")
+    (source / "data" / "train-00000-of-00002.parquet").unlink()
+    ran = shard(source, "out", *FLAGS)
+    assert "warning: SOURCE lacks train-00000-of-00002.parquet" in ran.err
+
+
+def test_a_compressed_tar_is_told(mini: Miniature, tmp_path: Path, shard: Shard) -> None:
+    source = miniatures.archives(mini, tmp_path / "packed")
+    plain = (source / "ILSVRC2012_img_train.tar").read_bytes()
+    (source / "ILSVRC2012_img_train.tar").write_bytes(gzip.compress(plain))
+    ran = shard(source, "out", *FLAGS)
+    assert ran.code == 4
+    assert "is compressed, and images are read in place; decompress it: gunzip" in ran.err
