@@ -135,8 +135,64 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", metavar="SOURCE", type=Path, help="see below")
     add("out", metavar="OUT", type=Path, nargs="?", help="where to write (default: shards/NAME)")
-    add("--layout", choices=list(LAYOUTS), help="what SOURCE is (default: what is found there)")
+    _add_source_options(parser)
+    _add_shard_options(parser)
+    _add_run_options(parser)
+    return parser
+
+
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what SOURCE is").add_argument
+    add("--layout", choices=list(LAYOUTS), help="default: what is found there")
     add("--split", choices=["train", "validation"], help="that alone; or what class folders are")
+    add(
+        "--classes",
+        metavar="LIST",
+        help="labels count in this list: imagenet1k, or a file with a class per line (default: the "
+        "classes present, sorted)",
+    )
+    add(
+        "--allow-partial",
+        action="store_true",
+        help="ImageNet with classes or images missing is meant to be so",
+    )
+    add("--max-bad", metavar="N", help=f"files or fraction, 5 or 0.5%% (default: {_DEFAULT_BAD})")
+    add("--strict-labels", action="store_true", help="names against their folder's wnid are fatal")
+    add(
+        "--check",
+        choices=["full", "header"],
+        default="full",
+        help="full: every image is decoded once, with DALI's word as the last; header: only sizes "
+        "are read (default: full)",
+    )
+
+
+def _add_shard_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the shards are")
+    add = group.add_argument
+    add("--name", help="dataset name (default: imagenet1k for its wnids, else from SOURCE)")
+    add("--seed", type=_seed, default=0, metavar="S", help="of the order of train (default: 0)")
+    add_count = group.add_mutually_exclusive_group().add_argument
+    add_count(
+        "--shards", type=_positive, metavar="N", help="per split (default: ImageNet: 1024 and 64)"
+    )
+    add_count("--samples-per-shard", type=_positive, metavar="N", help="instead of --shards")
+    add(
+        "--max-side",
+        type=_positive,
+        metavar="N",
+        help="scale images with a longer side down to it (default: bytes stay as they are)",
+    )
+    add(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help=f"of these as JPEG, 1 to 100 (default: {DEFAULT_QUALITY})",
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("how it is done and told").add_argument
     add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
     add(
         "--nodes",
@@ -150,52 +206,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MIN",
         help=f"limit of these jobs, after which they queue again (default: {_DEFAULT_MINUTES})",
     )
-    add("--name", help="dataset name (default: imagenet1k for wnid folders, else from SOURCE)")
-    add(
-        "--classes",
-        metavar="LIST",
-        help="labels count in this list: imagenet1k, or a file with a class per line (default: the "
-        "classes present, sorted)",
-    )
-    add(
-        "--allow-partial",
-        action="store_true",
-        help="ImageNet with classes or images missing is meant to be so",
-    )
-    add("--seed", type=_seed, default=0, metavar="S", help="of the order of train (default: 0)")
-    count = parser.add_mutually_exclusive_group()
-    count.add_argument(
-        "--shards",
-        type=_positive,
-        metavar="N",
-        help="per split (default: ImageNet: 1024 and 64)",
-    )
-    count.add_argument(
-        "--samples-per-shard", type=_positive, metavar="N", help="instead of --shards"
-    )
-    add("--max-bad", metavar="N", help=f"files or fraction, 5 or 0.5%% (default: {_DEFAULT_BAD})")
-    add(
-        "--check",
-        choices=["full", "header"],
-        default="full",
-        help="full: DALI decodes every image once; header: only sizes are read (default: full)",
-    )
-    add(
-        "--max-side",
-        type=_positive,
-        metavar="N",
-        help="scale images with a longer side down to it (default: bytes stay as they are)",
-    )
-    add(
-        "--quality",
-        type=_quality,
-        metavar="Q",
-        help=f"of these as JPEG, 1 to 100 (default: {DEFAULT_QUALITY})",
-    )
-    add("--strict-labels", action="store_true", help="names against their folder's wnid are fatal")
     add("--report", action="store_true", help="write OUT/report.html: the data on one page")
     add("--json", action="store_true", help="print the summary as JSON on stdout")
-    return parser
 
 
 _DEFAULT_BAD = DEFAULT_MAX_BAD.text.replace("%", "%%")
