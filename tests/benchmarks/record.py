@@ -22,7 +22,9 @@ def write_result(name: str, figures: dict[str, Any], packages: Sequence[str] = (
     result = {
         "benchmark": name,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "command": shlex.join(
+            ["python", os.path.relpath(sys.argv[0], ROOT), *map(_word, sys.argv[1:])]
+        ),
         "machine": {
             "processor": _processor(),
             "cpus": len(os.sched_getaffinity(0)),
@@ -48,6 +50,11 @@ def summary(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
         "median": round(statistics.median(values), digits),
         "all": [round(value, digits) for value in values],
     }
+
+
+def _word(argument: str) -> str:
+    """Where somebody keeps a folder is nobody else's concern."""
+    return "FOLDER" if Path(argument).is_dir() else argument
 
 
 def _processor() -> str:
