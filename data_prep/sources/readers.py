@@ -119,6 +119,6 @@ def readable(path: str) -> Iterator[None]:
 def unreadable(path: str, error: OSError) -> DataError:
     """What to say of a file of SOURCE that the file system does not give."""
     return DataError(
-        f"{printable(path)} cannot be read ({error.strerror}); make it readable, then run "
+        f"{printable(path)} cannot be read ({error.strerror or error}); make it readable, then run "
         "the same command again to continue"
     )

@@ -36,9 +36,17 @@ def opened(path: str) -> Any:
         ) from error
 
 
-def images_of(file: Any, group: int) -> Any:
-    """The images of a row group: an arrow array of binaries."""
-    table = file.read_row_group(group, columns=["image.bytes"], use_threads=False)
+def images_of(path: str, file: Any, group: int) -> Any:
+    """The images of a row group: an arrow array of binaries. Raises DataError where it is bad."""
+    from pyarrow import ArrowException
+
+    try:
+        table = file.read_row_group(group, columns=["image.bytes"], use_threads=False)
+    except (ArrowException, OSError) as error:
+        raise DataError(
+            f"{printable(path)}: row group {group} cannot be read ({str(error).splitlines()[0]}); "
+            "download the file again"
+        ) from error
     return table.column("image").combine_chunks().field("bytes")
 
 
@@ -80,7 +88,7 @@ class RowGroupReader:
         group = int(np.searchsorted(starts, row, side="right")) - 1
         key = (container, group)
         if key not in self._groups:
-            self._groups[key] = images_of(self._files[container], group)
+            self._groups[key] = images_of(self.paths[container], self._files[container], group)
             while len(self._groups) > 1 and self._held() > _CACHED_BYTES:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
@@ -149,7 +157,7 @@ class UnpackedReader:
             file = opened(self.paths[container])
             with new_file(self._images(container)) as target:
                 for group in range(file.num_row_groups):
-                    for image in images_of(file, group):
+                    for image in images_of(self.paths[container], file, group):
                         lengths.append(target.write(image.as_py() or b""))
         with new_file(self._index(container)) as target:
             np.save(target, np.cumsum([0, *lengths]))

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.durable import new_file, write_file
+from data_prep.durable import new_file
 from data_prep.shard_plan import SplitPlan
 from data_prep.writing.duplicates import find_duplicates
-from data_prep.writing.finished import has_size
+from data_prep.writing.finished import updated
 from data_prep.writing.work_folder import ShardRecord, WorkFolder
 from pipeline.errors import DataError
 from pipeline.shards import (
@@ -127,13 +127,7 @@ def write_manifest(out: Path, manifest: Manifest) -> list[str]:
         OPEN_CLIP_SIZES: json.dumps(sizes, indent=1) + "\n",
         MANIFEST: manifest.to_json(),
     }
-    changed: list[str] = []
-    for name, text in texts.items():
-        path, content = out / name, text.encode()
-        if not has_size(path, len(content)) or path.read_bytes() != content:
-            write_file(path, content)
-            changed.append(name)
-    return changed
+    return [name for name, text in texts.items() if updated(out / name, text.encode())]
 
 
 @functools.cache

@@ -8,10 +8,20 @@ import numpy as np
 
 from data_prep.durable import write_file
 from data_prep.shard_plan import label_digits
+from data_prep.sources import parquet
 from data_prep.sources.entries import decoded
 from data_prep.writing.tar_writer import index_text
 from pipeline.errors import DataError
-from pipeline.shards import MANIFEST, Manifest, SplitManifest, index_name, names_name, samples_name
+from pipeline.shards import (
+    MANIFEST,
+    Manifest,
+    ShardEntry,
+    SideFile,
+    SplitManifest,
+    index_name,
+    names_name,
+    samples_name,
+)
 
 
 def has_size(path: Path, size: int) -> bool:
@@ -26,13 +36,26 @@ def damaged_shards(out: Path, split: SplitManifest) -> list[int]:
     ]
 
 
+def is_whole(out: Path, entry: ShardEntry | SideFile) -> bool:
+    """Whether a file is that of the manifest, by size and hash."""
+    path = out / entry.name
+    if not has_size(path, entry.bytes):
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+
+
 def side_files_whole(out: Path, split: SplitManifest) -> bool:
-    """Whether sample rows and names are those of the manifest, by size and hash."""
-    return all(
-        has_size(out / file.name, file.bytes)
-        and hashlib.sha256((out / file.name).read_bytes()).hexdigest() == file.sha256
-        for file in split.side_files
-    )
+    """Whether sample rows and names are those of the manifest."""
+    return all(is_whole(out, file) for file in split.side_files)
+
+
+def updated(path: Path, content: bytes) -> bool:
+    """Write a small file unless it holds just that; returns whether it was written."""
+    if has_size(path, len(content)) and path.read_bytes() == content:
+        return False
+    write_file(path, content)
+    return True
 
 
 def source_sizes(
@@ -41,7 +64,7 @@ def source_sizes(
     """Name -> bytes of the files a split was made of; None: size not kept."""
     names = _records(out, dataset, split).split(b"\0")[1::2]
     found: dict[str, int | None] = dict.fromkeys(bad.name for bad in manifest.quarantine)
-    if manifest.options.get("max_side") is not None:
+    if manifest.options.get("max_side") is not None or manifest.source["layout"] == parquet.LAYOUT:
         return found | dict.fromkeys(map(decoded, names))
     rows = np.load(out / samples_name(dataset, split), mmap_mode="r")
     return found | dict(zip(map(decoded, names), rows["bytes"].tolist(), strict=True))
@@ -73,8 +96,7 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
         offsets, sizes = rows["offset"][part].tolist(), rows["bytes"][part].tolist()
         text = index_text(keys, offsets, sizes, digits).encode()
         path = out / index_name(entry.name)
-        if not has_size(path, len(text)) or path.read_bytes() != text:
-            write_file(path, text)
+        if updated(path, text):
             repaired.append(path.name)
     return repaired
 

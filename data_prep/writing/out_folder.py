@@ -13,11 +13,11 @@ from data_prep.sources.scan import scan
 from data_prep.wording import named, plural, printable
 from data_prep.writing.finished import (
     damaged_shards,
+    is_whole,
     repair_indexes,
     side_files_whole,
     source_sizes,
 )
-from data_prep.writing.read_back import is_whole
 from data_prep.writing.work_folder import WorkFolder, is_work_folder
 from pipeline.errors import UserError
 from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
@@ -60,7 +60,9 @@ def opened(out: Path, as_job: bool = False) -> Generator[None]:
             try:
                 yield
             finally:
-                _clean(out)  # of workers that were ended
+                # Of workers that were ended; but jobs that were just submitted may be at work.
+                if not (out / _CLAIM).exists():
+                    _clean(out)
     finally:
         if created and out.is_dir() and not any(out.iterdir()):
             out.rmdir()

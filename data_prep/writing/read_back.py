@@ -1,29 +1,17 @@
 """The record of a whole shard, from its tar: for when the side files are lost and tars are not."""
 
-import hashlib
 import tarfile
-from pathlib import Path
 
 import numpy as np
 
-from data_prep.durable import write_file
 from data_prep.shard_plan import SplitPlan
 from data_prep.writing.duplicates import fingerprint
-from data_prep.writing.finished import has_size
+from data_prep.writing.finished import updated
 from data_prep.writing.image_check import Refusal, header
 from data_prep.writing.tar_writer import index_text
 from data_prep.writing.work_folder import ShardRecord
 from pipeline.errors import DataError
 from pipeline.shards import SAMPLE_DTYPE, Quarantined, ShardEntry, index_name, pack_name
-
-
-def is_whole(out: Path, entry: ShardEntry) -> bool:
-    """Whether a shard's tar has the bytes that the manifest says, by its hash."""
-    path = out / entry.name
-    if not has_size(path, entry.bytes):
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
 
 
 def read_back(
@@ -63,9 +51,7 @@ def read_back(
             names += pack_name(key, original[key].name)
             fingerprints.append(fingerprint(image))
     text = index_text(keys, [r[1] for r in rows], [r[2] for r in rows], plan.label_digits).encode()
-    path = plan.out / index_name(entry.name)
-    if not has_size(path, len(text)) or path.read_bytes() != text:
-        write_file(path, text)
+    updated(plan.out / index_name(entry.name), text)
     return ShardRecord(
         entry,
         np.array(rows, SAMPLE_DTYPE),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from data_prep.durable import only_writer
+from data_prep.writing.out_folder import claim, opened, release
 from pipeline.shards import open_split, read_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -229,3 +230,15 @@ def test_records_are_kept_when_the_budget_is_exceeded(
         "ant/b.jpg",
     ]
     assert len(open_split(out, "train")) == 21
+
+
+def test_what_submitted_jobs_are_writing_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with opened(out):
+        claim(out, ["1", "2"])
+        half = out / ".pets-train-0000.tar.1-ab.tmp"
+        half.write_bytes(b"begun by a task that started at once")
+    assert half.exists()
+    with opened(out, as_job=True):
+        assert not half.exists(), "they have ended when the last job runs"
+        release(out)

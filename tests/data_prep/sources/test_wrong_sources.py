@@ -163,3 +163,31 @@ def test_a_compressed_tar_is_told(mini: Miniature, tmp_path: Path, shard: Shard)
     ran = shard(source, "out", *FLAGS)
     assert ran.code == 4
     assert "is compressed, and images are read in place; decompress it: gunzip" in ran.err
+
+
+def test_a_damaged_row_group_is_told(mini: Miniature, tmp_path: Path, shard: Shard) -> None:
+    source = miniatures.parquet(mini, tmp_path / "damaged", files=1)
+    (path,) = (source / "data").glob("train-*.parquet")
+    content = bytearray(path.read_bytes())
+    # The pages, not the footer that says where they are.
+    content[200 : len(content) // 2] = bytes(len(content) // 2 - 200)
+    path.write_bytes(content)
+    ran = shard(source, "out", *FLAGS)
+    assert ran.code == 4, ran.err
+    assert path.name in ran.err
+    assert "Traceback" not in ran.err
+    assert "None" not in ran.err
+
+
+def test_a_parquet_source_that_grew_is_refused_for_just_that(
+    mini: Miniature, tmp_path: Path, shard: Shard
+) -> None:
+    source = miniatures.parquet(mini, tmp_path / "grown")
+    kept = source / "data" / "train-00001-of-00002.parquet"
+    away = kept.rename(tmp_path / "away.parquet")
+    assert shard(source, "out", *FLAGS).code == 0
+    away.rename(kept)
+    ran = shard(source, "out", *FLAGS)
+    assert ran.code == 2
+    assert "added" in ran.err
+    assert "of another size" not in ran.err, "the sizes of a listing are estimates there"
