@@ -32,3 +32,8 @@ def is_wnid(name: str) -> bool:
 def is_subset(classes: Sequence[str]) -> bool:
     """Whether all classes are ImageNet-1k's."""
     return bool(classes) and set(classes) <= set(wnids())
+
+
+def is_all(classes: Sequence[str]) -> bool:
+    """Whether the classes are ImageNet-1k's, in whatever order."""
+    return set(classes) == set(wnids())

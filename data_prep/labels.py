@@ -54,7 +54,7 @@ def _class_of_line(line: str) -> str:
 def label_scheme(source: Source, classes: Sequence[str], asked: bool) -> list[str]:
     """What should be said of the numbers that a subset of ImageNet-1k gets."""
     present = {name for listing in source.listings for name in listing.classes}
-    if len(classes) == len(imagenet1k.wnids()) and set(classes) == set(imagenet1k.wnids()):
+    if imagenet1k.is_all(classes):
         if present < set(classes) and asked:
             return [
                 f"labels are those of ImageNet-1k, 0 to 999, of whose classes {len(present)} are "
@@ -107,7 +107,7 @@ def label_warnings(
         )
     warnings: list[str] = []
     absent = sorted(set(classes) - set(listing.classes))
-    if absent and not (asked and set(classes) == set(imagenet1k.wnids())):
+    if absent and not (asked and imagenet1k.is_all(classes)):
         warnings.append(
             f"{listing.split} has no images of {plural(len(absent), 'class')}: {named(absent)}"
         )

@@ -15,6 +15,7 @@ if not __package__:  # run as a script: imports are absolute
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main watches for it, just end
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from data_prep.arguments import positive
 from data_prep.budget import DEFAULT_MAX_BAD, parse_max_bad
 from data_prep.job import Outcome
 from data_prep.labels import class_list
@@ -174,12 +175,12 @@ def _add_shard_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, metavar="S", help="of the order of train (default: 0)")
     add_count = group.add_mutually_exclusive_group().add_argument
     add_count(
-        "--shards", type=_positive, metavar="N", help="per split (default: ImageNet: 1024 and 64)"
+        "--shards", type=positive, metavar="N", help="per split (default: ImageNet: 1024 and 64)"
     )
-    add_count("--samples-per-shard", type=_positive, metavar="N", help="instead of --shards")
+    add_count("--samples-per-shard", type=positive, metavar="N", help="instead of --shards")
     add(
         "--max-side",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="scale images with a longer side down to it (default: bytes stay as they are)",
     )
@@ -193,16 +194,16 @@ def _add_shard_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("how it is done and told").add_argument
-    add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
+    add("--workers", type=positive, metavar="N", help="processes (default: the CPUs at hand)")
     add(
         "--nodes",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="submit a Slurm job array of N tasks, each with --workers CPUs (default: whole nodes)",
     )
     add(
         "--time",
-        type=_positive,
+        type=positive,
         metavar="MIN",
         help=f"limit of these jobs, after which they queue again (default: {_DEFAULT_MINUTES})",
     )
@@ -211,12 +212,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 _DEFAULT_BAD = DEFAULT_MAX_BAD.text.replace("%", "%%")
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _quality(text: str) -> int:

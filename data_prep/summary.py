@@ -75,14 +75,13 @@ def next_command(outcome: Outcome) -> str:
     manifest = outcome.manifest
     if missing := [split for split in SPLITS if split not in manifest.splits]:
         return f"python data_prep/shard.py SOURCE {root} --split {missing[0]}"
-    classes = len(manifest.classes)
-    if manifest.dataset == imagenet1k.NAME and classes == len(imagenet1k.wnids()):
+    if manifest.dataset == imagenet1k.NAME and imagenet1k.is_all(manifest.classes):
         return f"python slurm/launch.py --nodes 8 configs/m48.yaml data.root={root}"
     if manifest.dataset == "digits":
         return f"python slurm/launch.py --cluster local configs/digits.yaml data.root={root}"
     return (
         f"python slurm/launch.py --cluster local configs/s12.yaml data.root={root} "
-        f"model.num_classes={classes}"
+        f"model.num_classes={len(manifest.classes)}"
     )
 
 

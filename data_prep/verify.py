@@ -17,6 +17,7 @@ if not __package__:  # run as a script: imports are absolute
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until main watches for it, just end
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from data_prep.arguments import positive
 from data_prep.sources.detect import LAYOUTS
 from data_prep.stop_signals import Stopped, stop_signals
 from data_prep.terminal import Terminal
@@ -199,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which images to decode: the same {DECODED_SAMPLES:,} of each split at every run, "
         "all, or none; of damaged shards all (default: sample)",
     )
-    add("--workers", type=_positive, metavar="N", help="processes (default: the CPUs at hand)")
+    add("--workers", type=positive, metavar="N", help="processes (default: the CPUs at hand)")
     add(
         "--repair",
         metavar="SOURCE",
@@ -209,12 +210,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--layout", choices=list(LAYOUTS), help="what SOURCE is (default: what is found there)")
     add("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 if __name__ == "__main__":
