@@ -28,7 +28,7 @@ from data_prep.wording import plural, printable
 from data_prep.writing.work_folder import is_work_folder
 from pipeline.errors import DataError, UserError, run_cli
 from pipeline.log import duration, info
-from pipeline.shards import MANIFEST, Manifest, read_manifest
+from pipeline.shards import FIRST_VERSION, MANIFEST, Manifest, read_manifest
 from pipeline.world import cpus_at_hand
 
 _SHOWN = 50
@@ -70,12 +70,7 @@ def _manifest(out: Path) -> Manifest:
         raise UserError(
             f"OUT={printable(out)} has no {MANIFEST}; name a folder that shard.py wrote"
         )
-    try:
-        return read_manifest(out)
-    except OSError as error:
-        raise UserError(
-            f"OUT={printable(out)} cannot be read ({error.strerror}); name a folder of shards"
-        ) from None
+    return read_manifest(out, FIRST_VERSION)
 
 
 def _verified(args: argparse.Namespace, manifest: Manifest, known: Known | None = None) -> Findings:

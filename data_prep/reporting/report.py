@@ -273,7 +273,7 @@ def _contact(split: ShardSplit, sample: int, class_name: str) -> str:
     key, original = split.name(sample)
     try:
         small = thumbnail(split.read(sample).tobytes())
-    except (OSError, ValueError) as error:
+    except DataError as error:
         small = Unreadable(f"its shard cannot be read: {error}")
     if isinstance(small, Unreadable):
         shown = f'<div class="bad">{escaped(small.reason)}</div>'

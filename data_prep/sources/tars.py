@@ -22,7 +22,7 @@ from data_prep.sources.scanned_splits import scan_splits
 from data_prep.sources.split_files import files_below
 from data_prep.wording import named, printable
 from pipeline.errors import DataError
-from pipeline.shards import MANIFEST, Quarantined, read_manifest
+from pipeline.shards import FIRST_VERSION, MANIFEST, Quarantined, read_manifest
 
 LAYOUT = "webdataset"
 LOOKED_FOR = "*.tar with samples of .jpg and .cls"
@@ -45,7 +45,7 @@ def open_source(path: Path, split: str | None, classes: Sequence[str] | None = N
     import webdataset.tariterators  # noqa: F401
 
     splits = scan_splits(path, split, ".tar", LOOKED_FOR, _scan_tar)
-    manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
+    manifest = read_manifest(path, FIRST_VERSION) if (path / MANIFEST).is_file() else None
     names = splits.labels.resolve(manifest.classes if manifest else None, classes)
     listings = [
         _listing(name, splits.paths[name], splits.scanned[name], names) for name in splits.wanted

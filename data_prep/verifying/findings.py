@@ -12,7 +12,7 @@ from data_prep.wording import printable
 
 _SINGLY = 16
 """So many samples of a shard are named one by one in any case."""
-_HASH_SHOWN = 12
+HASH_SHOWN = 12
 
 WRITE_ANEW = "shard SOURCE into another OUT"
 """The remedy where the files are what the manifest says, and that is wrong."""
@@ -75,10 +75,13 @@ def file_problem(path: Path, size: int, sha256: str) -> Problem | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return unreadable(path, error)
-    if digest == sha256:
-        return None
-    shown = [text[:_HASH_SHOWN] for text in (digest, sha256)]
-    return Problem(path.name, f"has sha256 {shown[0]}", f"the manifest says {shown[1]}")
+    return None if digest == sha256 else changed(path, digest, sha256)
+
+
+def changed(path: Path, digest: str, sha256: str) -> Problem:
+    """A file with another hash than the manifest says."""
+    found, rule = f"has sha256 {digest[:HASH_SHOWN]}", f"the manifest says {sha256[:HASH_SHOWN]}"
+    return Problem(path.name, found, rule)
 
 
 def unreadable(path: Path, error: OSError) -> Problem:

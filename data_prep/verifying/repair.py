@@ -39,6 +39,7 @@ def splits_to_repair(manifest: Manifest, problems: list[Problem]) -> list[str]:
         split
         for split, prefix in prefixes.items()
         if any(name.startswith((f"{prefix}-", f"{prefix}.")) for name in names)
+        or not manifest.splits[split].has_index_hashes
     ]
     if found or not names:
         return found

@@ -1,5 +1,6 @@
 """Holds one shard against what manifest, sample rows, names and index say of it."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import imagenet1k
-from data_prep.verifying.findings import Problem, ShardFacts, condensed, unreadable
+from data_prep.verifying.findings import (
+    HASH_SHOWN,
+    WRITE_ANEW,
+    Problem,
+    ShardFacts,
+    changed,
+    condensed,
+    unreadable,
+)
 from data_prep.verifying.shard_samples import Rules, Sample, ShardContents, read_shard
 from data_prep.verifying.side_check import Expected
 from data_prep.writing.image_check import ImageCheck
 from data_prep.writing.tar_writer import index_text
-from pipeline.shards import SAMPLE_DTYPE, index_name
+from pipeline.shards import MANIFEST, SAMPLE_DTYPE, index_name
 
 _WNID_PREFIX = re.compile(r"(n\d{8})_")
 _LINE_SHOWN = 120
@@ -178,7 +187,7 @@ def _against_index(shard: ShardContents, expected: Expected, rules: Rules) -> li
         return [unreadable(path, error)]
     text, source = _index_text(shard, expected, rules.label_digits)
     if text is None or found == text.encode():
-        return []
+        return _against_hash(path, found, expected, is_right=text is not None)
     lines = zip_longest(
         found.decode("ascii", "backslashreplace").split("\n"), text.split("\n"), fillvalue=""
     )
@@ -188,6 +197,18 @@ def _against_index(shard: ShardContents, expected: Expected, rules: Rules) -> li
     )
     line, right = line[:_LINE_SHOWN] or "empty", right[:_LINE_SHOWN] or "empty"
     return [Problem(path.name, f"line {number} is: {line}", f"by {source} it is: {right}")]
+
+
+def _against_hash(path: Path, found: bytes, expected: Expected, is_right: bool) -> list[Problem]:
+    """An index that nothing else contradicts; is_right: it is what the shard's index must be."""
+    digest, said = hashlib.sha256(found).hexdigest(), expected.entry.index_sha256
+    if said in (None, digest):  # None: of format version 1, which is told of the whole split
+        return []
+    if is_right:
+        told = f"says sha256 {said[:HASH_SHOWN]} of {path.name}"
+        rule = f"the right one has {digest[:HASH_SHOWN]}; {WRITE_ANEW}"
+        return [Problem(MANIFEST, told, rule, can_repair=False)]
+    return [changed(path, digest, said)]
 
 
 def _index_text(shard: ShardContents, expected: Expected, digits: int) -> tuple[str | None, str]:

@@ -81,6 +81,7 @@ def verify(
         problems += [*side.problems, *_counts(manifest, split, of_split, side)]
         problems += [problem for shard in of_split for problem in shard.problems]
         problems += _repeated_keys(manifest, split, of_split)
+    problems += _unhashed(manifest)
     problems += description_problems(out, manifest, _true_counts(sides, facts))
     in_folder, others = folder_problems(out, manifest)
     return Findings(
@@ -202,6 +203,15 @@ def _class_counts(
         return None
     labels = side.rows["label"].astype(np.int64)
     return np.bincount(labels[labels < classes], minlength=classes)
+
+
+def _unhashed(manifest: Manifest) -> list[Problem]:
+    """Format version 1 kept no hashes of indexes."""
+    old = [split for split, about in manifest.splits.items() if not about.has_index_hashes]
+    if not old:
+        return []
+    found = f"has no sha256 of the indexes of {' and '.join(old)}: format_version=1 had none"
+    return [Problem(MANIFEST, found, "a repair adds them")]
 
 
 def _of_manifest(found: str, rule: str) -> Problem:

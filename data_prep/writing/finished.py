@@ -1,7 +1,8 @@
 """A finished split on disk: is it whole, what was it made of, repair of its indexes."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,24 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
 
     Needs whole side files. Returns the names of the files written.
     """
+    repaired: list[str] = []
+    for k, text in enumerate(_index_texts(out, manifest, split)):
+        path = out / index_name(manifest.splits[split].shards[k].name)
+        if k not in skip and updated(path, text):
+            repaired.append(path.name)
+    return repaired
+
+
+def with_index_hashes(out: Path, manifest: Manifest, split: str) -> SplitManifest:
+    """A split of format version 1 with what that did not keep. Needs whole side files."""
+    about = manifest.splits[split]
+    digests = [hashlib.sha256(text).hexdigest() for text in _index_texts(out, manifest, split)]
+    shards = zip(about.shards, digests, strict=True)
+    return replace(about, shards=[replace(entry, index_sha256=sha256) for entry, sha256 in shards])
+
+
+def _index_texts(out: Path, manifest: Manifest, split: str) -> Iterator[bytes]:
+    """The index of every shard, by sample rows and names."""
     rows = np.load(out / samples_name(manifest.dataset, split), mmap_mode="r")
     if len(rows) != manifest.splits[split].samples:
         raise DataError(
@@ -84,21 +103,14 @@ def repair_indexes(out: Path, manifest: Manifest, split: str, skip: Collection[i
     records = _records(out, manifest.dataset, split)
     ends = [*rows["name_offset"][1:].tolist(), len(records)]
     digits = label_digits(manifest.classes)
-    repaired: list[str] = []
     start = 0
-    for k, entry in enumerate(manifest.splits[split].shards):
+    for entry in manifest.splits[split].shards:
         part = slice(start, start + entry.samples)
         start += entry.samples
-        if k in skip:
-            continue
         named = records[int(rows["name_offset"][part.start]) : ends[part.stop - 1]]
         keys = [key.decode() for key in named.split(b"\0")[:-1:2]]
         offsets, sizes = rows["offset"][part].tolist(), rows["bytes"][part].tolist()
-        text = index_text(keys, offsets, sizes, digits).encode()
-        path = out / index_name(entry.name)
-        if updated(path, text):
-            repaired.append(path.name)
-    return repaired
+        yield index_text(keys, offsets, sizes, digits).encode()
 
 
 def _records(out: Path, dataset: str, split: str) -> bytes:

@@ -17,10 +17,11 @@ from data_prep.writing.finished import (
     repair_indexes,
     side_files_whole,
     source_sizes,
+    with_index_hashes,
 )
 from data_prep.writing.work_folder import WorkFolder, is_work_folder
 from pipeline.errors import UserError
-from pipeline.shards import MANIFEST, Manifest, SplitManifest, read_manifest
+from pipeline.shards import FIRST_VERSION, MANIFEST, Manifest, SplitManifest, read_manifest
 from slurm.submission import in_queue
 
 _SETTINGS = {
@@ -117,8 +118,8 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def existing_manifest(out: Path) -> Manifest | None:
-    """OUT's manifest, if it has one. Raises DataError where it is damaged."""
-    return read_manifest(out) if (out / MANIFEST).exists() else None
+    """OUT's manifest, of any version, if it has one. Raises DataError where it is damaged."""
+    return read_manifest(out, FIRST_VERSION) if (out / MANIFEST).exists() else None
 
 
 def existing_dataset(out: Path) -> str | None:
@@ -174,6 +175,8 @@ def examine(plan: SplitPlan, manifest: Manifest | None, broken: Collection[int] 
         sound = scan(partial(is_whole, out), finished.shards)
         todo = [k for k in every if not sound[k]]
         return SplitState(finished, todo, True, [], [k for k in every if sound[k]])
+    if not finished.has_index_hashes:
+        finished = with_index_hashes(out, manifest, split)
     damaged = sorted({*damaged_shards(out, finished), *broken})
     return SplitState(finished, damaged, False, repair_indexes(out, manifest, split, damaged))
 

@@ -1,6 +1,8 @@
 """The record of a whole shard, from its tar: for when the side files are lost and tars are not."""
 
+import hashlib
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,7 +55,7 @@ def read_back(
     text = index_text(keys, [r[1] for r in rows], [r[2] for r in rows], plan.label_digits).encode()
     updated(plan.out / index_name(entry.name), text)
     return ShardRecord(
-        entry,
+        replace(entry, index_sha256=hashlib.sha256(text).hexdigest()),
         np.array(rows, SAMPLE_DTYPE),
         bytes(names),
         np.array(fingerprints, np.uint64),

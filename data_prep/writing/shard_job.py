@@ -1,5 +1,6 @@
 """Writes one shard: read, check, tar, index, record. Any process may do any shard."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,9 +36,11 @@ def write_shard(task: ShardTask, check: ImageCheck, progress: Progress) -> None:
         for start in range(0, len(task.entries), _REPORTED_IMAGES):
             part = range(start, min(start + _REPORTED_IMAGES, len(task.entries)))
             progress(len(part), sum(_take(i, contents, tar, check) for i in part))
-        entry = ShardEntry(task.name, tar.close(), tar.bytes, len(contents.rows))
+        index = contents.index().encode()
+        digests = (tar.close(), hashlib.sha256(index).hexdigest())
+        entry = ShardEntry(task.name, digests[0], tar.bytes, len(contents.rows), digests[1])
         _accept(task, entry, contents.quarantine)
-    write_file(task.out / index_name(task.name), contents.index().encode())
+    write_file(task.out / index_name(task.name), index)
     WorkFolder(task.out, task.split).record(task.index, contents.record(entry))
 
 

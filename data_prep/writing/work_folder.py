@@ -116,6 +116,8 @@ class WorkFolder:
                 about = json.loads(arrays["about"].tobytes())
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is damaged ({error}); remove it and run again") from error
+        if about["entry"].get("index_sha256") is None:
+            return None  # of format version 1
         entry = ShardEntry(**about["entry"])
         tar = self.out / entry.name
         if not has_size(tar, entry.bytes) or not (self.out / index_name(entry.name)).is_file():

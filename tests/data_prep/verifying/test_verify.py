@@ -18,13 +18,11 @@ from tests.data_prep.conftest import Ran
 from tests.data_prep.verifying.damages import (
     LASTING,
     REPAIRABLE,
-    Made,
     cut,
     edited,
-    forge,
-    made,
     swap,
 )
+from tests.data_prep.verifying.forging import Made, forge, made
 
 ROOT = Path(__file__).parents[3]
 FLAGS = ("--samples-per-shard", 5, "--check", "header", "--workers", 1)
