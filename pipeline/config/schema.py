@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.config.policy import parse_policy
+
 Free = Field(json_schema_extra={"free": True})
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -47,10 +49,18 @@ class DataConfig(Section):
     """Shuffle: of all samples, or of shards and then inside windows of shards."""
     window_shards: Count = 16
     """Shards per shuffle window (order: windowed)."""
+    read_threads: Annotated[Count, Free] = 8
+    """Threads per rank that read ahead, each a micro-batch."""
+    read_timeout_s: Annotated[Positive, Free] = 300.0
+    """How long a read may take before the job ends with the shard's name."""
     decode_threads: Annotated[Count, Free] = 4
     """DALI's CPU threads per rank."""
     prefetch_batches: Annotated[Count, Free] = 2
     """Micro-batches that DALI prepares ahead."""
+    stage_to: Annotated[str | None, Free] = None
+    """Folder on each node's own disk to which shards are copied meanwhile; null is off."""
+    max_bad_samples: Annotated[int, Field(ge=0), Free] = 10
+    """Samples that may turn out undecodable before the job stops; others take their places."""
 
 
 class AugmentConfig(Section):
@@ -88,6 +98,12 @@ class AugmentConfig(Section):
     """Channel means, of pixels in 0..1."""
     std: Channels = (0.229, 0.224, 0.225)
     """Channel standard deviations, of pixels in 0..1."""
+
+    @model_validator(mode="after")
+    def _policy(self) -> Self:
+        if self.aa is not None:
+            parse_policy(self.aa)
+        return self
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

@@ -24,7 +24,7 @@ class Order:
     def micro_batch_ids(self, epoch: int, step_in_epoch: int, index: int) -> NDArray[np.int64]:
         """(micro_batch,) sample ids of the micro-batch ``index`` of a step."""
         start = step_in_epoch * self.global_batch + index * self.micro_batch
-        return epoch_order(self, epoch)[start : start + self.micro_batch]
+        return epoch_order(self, epoch)[start : start + self.micro_batch].astype(np.int64)
 
 
 def make_order(config: Config, shard_lengths: Sequence[int]) -> Order:
@@ -39,23 +39,28 @@ def make_order(config: Config, shard_lengths: Sequence[int]) -> Order:
 
 
 @lru_cache(maxsize=2)
-def epoch_order(order: Order, epoch: int) -> NDArray[np.int64]:
+def epoch_order(order: Order, epoch: int) -> NDArray[np.uint32 | np.int64]:
     """(samples,) every sample id once; the incomplete last global batch is not cut off here.
 
     Windowed: shards are permuted, then samples inside each window of consecutive ones, so
     that a stretch of the epoch reads from ``window`` shards only.
     """
     rng = np.random.Generator(np.random.Philox(key=[order.seed, epoch]))
+    starts: list[int] = [0, *accumulate(order.shard_lengths)]
+    # Every rank keeps two epochs. numpy's shuffle draws the same for every type.
+    dtype = np.uint32 if starts[-1] <= 2**32 else np.int64
     if order.window is None:
-        ids = rng.permutation(sum(order.shard_lengths))
+        ids = np.arange(starts[-1], dtype=dtype)
+        rng.shuffle(ids)
     else:
-        starts: list[int] = [0, *accumulate(order.shard_lengths)]
         shards: list[int] = rng.permutation(len(order.shard_lengths)).tolist()
         windows = (shards[i : i + order.window] for i in range(0, len(shards), order.window))
         ids = np.concatenate(
             [
                 rng.permutation(
-                    np.concatenate([np.arange(starts[s], starts[s + 1]) for s in window])
+                    np.concatenate(
+                        [np.arange(starts[s], starts[s + 1], dtype=dtype) for s in window]
+                    )
                 )
                 for window in windows
             ]

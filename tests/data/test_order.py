@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2
 
 from pipeline.config.schema import Config
 from pipeline.data.order import Order, epoch_order, make_order
@@ -41,6 +42,16 @@ def test_the_order_is_pinned() -> None:
     assert epoch_order(Order(42, (3, 3, 3, 3), 4, 2, window=2), 3).tolist() == PINNED_WINDOWED
 
 
+@pytest.mark.parametrize("window", [None, 2])
+def test_ids_are_kept_in_four_bytes(window: int | None) -> None:
+    order = Order(5, (700, 300, 500), 4, 2, window)
+    assert epoch_order(order, 1).dtype == np.uint32
+    assert order.micro_batch_ids(1, 0, 0).dtype == np.int64
+    if window is None:  # the type is nothing that numpy's shuffle sees
+        long = np.random.Generator(np.random.Philox(key=[5, 1])).permutation(1500)
+        assert epoch_order(order, 1).tolist() == long.tolist()
+
+
 @settings(deadline=None)
 @given(worlds=st.sampled_from([(1, 2), (1, 4), (2, 4), (1, 3), (4, 8)]), epoch=st.integers(0, 5))
 def test_worlds_get_the_same_micro_batches(worlds: tuple[int, int], epoch: int) -> None:
@@ -67,11 +78,40 @@ def test_windowed_reads_from_few_shards() -> None:
         assert len(set(shards[start : start + 400])) == 4
 
 
+def test_windowed_reads_from_two_windows_at_most() -> None:
+    """A micro-batch may lie across a border; no micro-batch looks farther."""
+    order = Order(7, (100,) * 40, 64, 32, window=4)
+    batches = [order.micro_batch_ids(0, step, index) for step in range(62) for index in (0, 1)]
+    spread = [len(set((ids // 100).tolist())) for ids in batches]
+    assert max(spread) <= 8 and np.mean(spread) < 4.3
+    everywhere = Order(7, (100,) * 40, 64, 32)
+    assert len(set((everywhere.micro_batch_ids(0, 0, 0) // 100).tolist())) > 15
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_every_sample_stands_anywhere(window: int | None) -> None:
+    """Over epochs the position of each sample is uniform: chi-square over tenths of the epoch."""
+    order, epochs = Order(3, (50,) * 10, 64, 32, window), 400
+    places = np.stack([np.argsort(epoch_order(order, epoch)) for epoch in range(epochs)])
+    counts = np.stack([np.bincount(column // 50, minlength=10) for column in places.T])
+    statistic = ((counts - epochs / 10) ** 2 / (epochs / 10)).sum(axis=1)
+    # 500 samples: the largest of as many chi-squares of 9 degrees stays under its 1e-6 bound.
+    assert statistic.max() < chi2.isf(1e-6, 9)
+    assert abs(statistic.mean() - 9) < 4 * np.sqrt(2 * 9 / 500)
+
+
 def test_global_order_has_no_clumps() -> None:
-    """Positions of any one class are uniform: Kolmogorov-Smirnov distance under its 0.1 % bound."""
-    order = Order(7, (5000,), 64, 32)
-    ids = epoch_order(order, 0)
-    positions = np.sort(np.flatnonzero(ids < 500)) / 5000
+    """Shards in the order of classes: neighbours are of one class as often as chance has it."""
+    classes, per_class = 100, 50
+    order = Order(7, (per_class,) * classes, 64, 32)
+    labels = epoch_order(order, 0) // per_class
+    same = (labels[1:] == labels[:-1]).mean()
+    expected = (per_class - 1) / (classes * per_class - 1)
+    assert abs(same - expected) < 4 * np.sqrt(expected / len(labels))
+    batches = labels[: 78 * 64].reshape(78, 64)
+    most = [np.bincount(batch).max() for batch in batches]
+    assert max(most) <= 6
+    positions = np.sort(np.flatnonzero(labels < 10)) / len(labels)
     distance = np.abs(positions - np.arange(1, 501) / 500).max()
     assert distance < 1.95 / np.sqrt(500)
 
