@@ -8,6 +8,9 @@ from pipeline.errors import UserError, run_cli
 VERBS = {
     "config": "print a resolved config and where each value came from",
     "plan": "steps, micro-batches per rank and the worlds that fit, without starting anything",
+    "data.show": "draw a batch as the model gets it, with labels and shares",
+    "data.bench": "time the loader alone, stage by stage, and say what bounds it",
+    "data.parity": "the input pipeline beside timm, torchvision and PIL: pixels and draws",
     "dtype": "time bf16 and fp32 on this machine and name the faster",
     "train": "train in this process (slurm/launch.py starts one per GPU)",
     "compare": "runs side by side: settings that differ, metrics, deltas",
@@ -19,7 +22,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print("usage: python -m pipeline VERB ...   (VERB --help says more)\n")
         for verb, what in VERBS.items():
-            print(f"  {verb:<10}{what}")
+            print(f"  {verb:<13}{what}")
         return 0
     verb = sys.argv[1]
     if verb not in VERBS:

@@ -30,6 +30,12 @@ class Collective:
         dist.all_reduce(values)
         return values
 
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order, on every rank; small ones that pickle."""
+        values: list[T] = [value] * self.world.size
+        dist.all_gather_object(values, value)
+        return values
+
     def on_main(self, action: Callable[[], T]) -> T:
         """Run ``action`` on the main rank; its result, or its error, reaches every rank."""
         outcome: list[tuple[T | None, Exception | None]] = [(None, None)]

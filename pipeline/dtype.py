@@ -16,12 +16,13 @@ def images_per_second(config: Config, dtype: str, seconds: float) -> float:
     """Forward and backward of micro-batches on this process's threads, for about ``seconds``."""
     import torch
 
+    from pipeline.data.mix import DTYPES
     from pipeline.device import open_device
     from pipeline.models.build import build_model
     from pipeline.world import World
 
     device = open_device(config, World())
-    kind = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
+    kind = DTYPES[dtype]
     model = build_model(config.model, config.seed, config.augment.img_size).to(device, kind)
     side, batch = config.augment.img_size, config.train.micro_batch
     images = torch.zeros(batch, side, side, 3, device=device, dtype=kind).permute(0, 3, 1, 2)

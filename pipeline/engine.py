@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.config import Config
-from pipeline.data.loader import Step
+from pipeline.data.batches import Step
 from pipeline.plan import Plan
 
 MASTER = "master"

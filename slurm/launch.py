@@ -15,7 +15,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pipeline.config import Loaded, load
 from pipeline.config.load import write_resolved
-from pipeline.data.augment import not_executed
 from pipeline.errors import (
     STOPPED_EXIT_CODE,
     PipelineError,
@@ -190,7 +189,6 @@ def _print_dry_run(loaded: Loaded, request: submission.Request, plan: Plan) -> N
         "peak lr": f"{plan.lr_peak:g}",
         "steps": f"{plan.total_steps:,} = {plan.steps_per_epoch:,} an epoch, "
         f"{plan.schedule_epochs} epochs",
-        "not executed yet": ", ".join(not_executed(loaded.config.augment)) or "-",
         "run folder": request.log_folder.parent,
     }.items():
         print(f"{name + ':':<24}{value}")

@@ -1,12 +1,15 @@
 """Fixtures of all tests: small digits, their shards, and commands as a user runs them."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 # One thread per process: several ranks share two cores, and sums must not depend on the machine.
@@ -41,4 +44,25 @@ def digit_shards(tmp_path_factory: pytest.TempPathFactory, command: Command) -> 
     ):
         done = command(*args)
         assert done.returncode == 0, done.stderr
+    return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def damaged_shards(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    """Three classes of twelve images each; 5, 11 and 12 of all are cut off behind their headers."""
+    folder = tmp_path_factory.mktemp("damaged")
+    rng = np.random.default_rng(0)
+    for number in range(36):
+        coarse = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(coarse).resize((90, 70)).save(file, "JPEG", quality=95)
+        data = file.getvalue()
+        if number in (5, 11, 12):
+            data = data[: len(data) // 2]
+        for split in ("train", "val"):
+            path = folder / "images" / split / f"class{number % 3}" / f"image{number:02}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    done = command("data_prep/shard.py", folder / "images", folder / "shards", "--check", "header")
+    assert done.returncode == 0, done.stderr
     return folder / "shards"

@@ -1,7 +1,7 @@
-"""Joins order, augmentation and DALI to the micro-batches of this rank."""
+"""Joins order, augmentation, DALI and mixing to the micro-batches of this rank."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,177 +9,203 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.collective import Collective
 from pipeline.config import Config
-from pipeline.data.augment import (
-    Transforms,
-    drop_path_scales,
-    eval_transforms,
-    torch_seed,
-    train_transforms,
-)
-from pipeline.data.dali import DecodeStream, Request
+from pipeline.data.ahead import ahead
+from pipeline.data.augment.drop_path import drop_path_scales, torch_seed
+from pipeline.data.augment.erasing import draw_erasures
+from pipeline.data.augment.mixing import draw_mix
+from pipeline.data.augment.transforms import eval_transforms, operation_layers, train_transforms
+from pipeline.data.bad_samples import check_bad_samples
+from pipeline.data.batches import EvalBatch, MicroBatch, Step
+from pipeline.data.images import Images
+from pipeline.data.mix import DTYPES, HostErasures, Normaliser, mixed_targets, to_host
 from pipeline.data.order import make_order
 from pipeline.plan import Plan
 from pipeline.shards import ShardSplit
 
+_PREPARED_BATCHES = 2
+
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """What one forward pass takes; B images."""
+class Place:
+    """Which micro-batch it is."""
 
+    step: int
+    epoch: int
     index: int
-    """Number within the step; None of the ranks share one."""
-    images: Tensor
-    """(B, 3, img_size, img_size), normalised, dtype of the engine."""
-    targets: Tensor
-    """(B,) int64 labels."""
-    drop_path: Tensor | None
-    """(B, branches) scales for models that take them."""
-    torch_seed: int
-    """For layers that draw by themselves."""
-    is_empty: bool = False
-    """A slot without a micro-batch: its loss counts nothing."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step's share of this rank; every rank has equally many slots."""
-
-    number: int
-    slots: list[MicroBatch]
-    wait_s: float
-    """Seconds that the step waited for data."""
-
-
-@dataclass(frozen=True)
-class EvalBatch:
-    """Images of an evaluation; the last batch of all may be smaller."""
-
-    index: int
+    """Number within the step."""
     ids: NDArray[np.int64]
-    images: Tensor
-    targets: Tensor
-    is_padding: bool = False
-    """Blank, so that all ranks make equally many forward passes; counts nothing."""
+    """(B,) sample ids."""
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A micro-batch but for what the device does."""
+
+    place: Place
+    """Its ids are those of the images shown, substitutes included."""
+    pixels: Tensor
+    """(B, img_size, img_size, 3) uint8 on the device."""
+    labels: Tensor
+    """(B,) int64 on the host."""
+    erased: HostErasures
+    drop_path: Tensor | None
+    """(B, branches) fp32 on the host."""
+
+
 class Loader:
     """Micro-batches of one rank. ``drop_path_rates`` are those of the model's branches."""
 
-    config: Config
-    plan: Plan
-    rank: int
-    device: torch.device
-    train: ShardSplit
-    val: ShardSplit
-    drop_path_rates: NDArray[np.float64]
+    def __init__(
+        self,
+        config: Config,
+        plan: Plan,
+        rank: int,
+        device: torch.device,
+        train: ShardSplit,
+        val: ShardSplit,
+        drop_path_rates: NDArray[np.float64],
+    ):
+        self.config, self.plan, self.rank, self.device = config, plan, rank, device
+        self.train, self.val = train, val
+        self._rates = drop_path_rates
+        self._train_images, self._val_images = (
+            Images(config, split, device) for split in (train, val)
+        )
+        self._normalised = Normaliser(config.augment, device, DTYPES[config.engine.dtype])
+        self._told: dict[str, str] = {}
 
     def steps(self, start: int) -> Iterator[Step]:
-        """Steps ``start`` to the plan's last; DALI reads ahead across epochs."""
-        order = make_order(self.config, self.train.shard_lengths)
-        mine = self.plan.micro_batches_of(self.rank)
+        """Steps ``start`` to the plan's last; they are prepared ahead, across epochs."""
+        mine = len(self.plan.micro_batches_of(self.rank))
+        batches = ahead(self._prepared(start), _PREPARED_BATCHES, "loader")
+        for number in range(start, self.plan.total_steps):
+            slots: list[MicroBatch] = []
+            wait_s = 0.0
+            for _ in range(mine):
+                began = time.perf_counter()
+                prepared = next(batches)
+                wait_s += time.perf_counter() - began
+                assert prepared.place.step == number
+                slots.append(self._micro_batch(prepared))
+            empty = [self._empty_slot(slots[0])] * (self.plan.slots - mine)
+            yield Step(number, slots + empty, wait_s)
 
-        def places() -> Iterator[tuple[int, int, int, NDArray[np.int64]]]:
-            for number in range(start, self.plan.total_steps):
-                epoch, in_epoch = divmod(number, self.plan.steps_per_epoch)
-                for index in mine:
-                    yield number, epoch, index, order.micro_batch_ids(epoch, in_epoch, index)
+    def file_batches(self, start: int) -> Iterator[Sequence[NDArray[np.uint8]]]:
+        """The files of each micro-batch from step ``start`` on."""
+        return self._train_images.read(place.ids for place in self._places(start))
 
-        def requests() -> Iterator[Request]:
-            for _, epoch, _, ids in places():
-                yield self._request(
-                    self.train,
-                    ids,
-                    train_transforms(
-                        self.config.augment, self.config.seed, epoch, ids, self.train.sizes(ids)
-                    ),
-                )
+    def pixel_batches(
+        self, start: int, *, operations: bool = True, decode_only: bool = False
+    ) -> Iterator[tuple[Place, Tensor]]:
+        """The images of each micro-batch from step ``start`` on, before they are mixed.
 
-        images = self._stream(requests(), self.plan.micro_batch)
-        slots: list[MicroBatch] = []
-        wait_s = 0.0
-        for number, _, index, ids in places():
-            began = time.perf_counter()
-            pixels = next(images)
-            wait_s += time.perf_counter() - began
-            slots.append(self._micro_batch(number, index, ids, pixels))
-            if len(slots) == len(mine):
-                empty = [self._empty_slot(slots[0])] * (self.plan.slots - len(mine))
-                yield Step(number, slots + empty, wait_s)
-                slots, wait_s = [], 0.0
+        Each is (B, img_size, img_size, 3) uint8 on the device; the place's ids are those of the
+        images, substitutes included. For timing, operations and all but decoding can be left out.
+        """
+        augment, seed = self.config.augment, self.config.seed
+        transforms = (
+            train_transforms(augment, seed, place.epoch, place.ids, self.train.sizes(place.ids))
+            for place in self._places(start)
+        )
+        decoded = self._train_images.decoded(
+            lambda: (place.ids for place in self._places(start)),
+            transforms,
+            self.plan.micro_batch,
+            layers=operation_layers(augment) if operations else 0,
+            decode_only=decode_only,
+        )
+        for place in self._places(start):
+            batch = next(decoded)
+            ids = place.ids[batch.sources]
+            yield Place(place.step, place.epoch, place.index, ids), batch.pixels
 
     def evaluation(self) -> Iterator[EvalBatch]:
         """This rank's part of the validation split; over the ranks every id comes once."""
-        size = self.config.evaluate.batch_size
-        mine = [
-            (index, np.arange(index * size, min((index + 1) * size, len(self.val)), dtype=np.int64))
-            for index in self.plan.eval_batches_of(self.rank)
-        ]
-        requests = (
-            self._request(
-                self.val,
-                ids,
-                eval_transforms(
-                    self.config.evaluate, self.config.augment.img_size, self.val.sizes(ids)
-                ),
-            )
-            for _, ids in mine
+        size, mine = self.config.evaluate.batch_size, self.plan.eval_batches_of(self.rank)
+
+        def batches() -> Iterator[NDArray[np.int64]]:
+            for index in mine:
+                end = min((index + 1) * size, len(self.val))
+                yield np.arange(index * size, end, dtype=np.int64)
+
+        transforms = (
+            eval_transforms(self.config.evaluate, self.config.augment.img_size, self.val.sizes(ids))
+            for ids in batches()
         )
-        images = self._stream(requests, size)
-        turns = -(-self.plan.eval_batches // self.plan.world_size)
-        for index, ids in mine:
-            pixels = self._normalised(next(images))
-            yield EvalBatch(index, ids, pixels, self._targets(self.val, ids))
+        decoded = self._val_images.decoded(batches, transforms, size, layers=0)
+        for index, ids in zip(mine, batches(), strict=True):
+            images = self._normalised(next(decoded).pixels)
+            yield EvalBatch(index, ids, images, self._labels(self.val, ids).to(self.device))
         nothing = np.zeros(0, np.int64)
-        for _ in range(turns - len(mine)):
-            targets = self._targets(self.val, nothing)
-            yield EvalBatch(0, nothing, self.blank_images(), targets, is_padding=True)
+        for _ in range(-(-self.plan.eval_batches // self.plan.world_size) - len(mine)):
+            labels = self._labels(self.val, nothing).to(self.device)
+            yield EvalBatch(0, nothing, self.blank_images(), labels, is_padding=True)
 
     def blank_images(self) -> Tensor:
         """(1, 3, img_size, img_size) zeros, for forward passes whose result nobody reads."""
         side = self.config.augment.img_size
-        return torch.zeros(1, 3, side, side, device=self.device, dtype=self._dtype)
+        dtype = DTYPES[self.config.engine.dtype]
+        return torch.zeros(1, 3, side, side, device=self.device, dtype=dtype)
 
-    def _request(
-        self, split: ShardSplit, ids: NDArray[np.int64], transforms: Transforms
-    ) -> Request:
-        return Request(
-            jpegs=[split.read(int(sample)) for sample in ids],
-            transforms=transforms,
-            names=lambda position: " (original ".join(split.name(int(ids[position]))) + ")",
-        )
+    def bad_samples(self, collective: Collective) -> dict[str, str]:
+        """What all ranks found undecodable, as tags for the journal; empty if there is no news.
 
-    def _stream(self, requests: Iterator[Request], batch_size: int) -> Iterator[Tensor]:
-        decode = self.config.data.decode
-        if decode == "auto":
-            decode = "gpu" if self.device.type == "cuda" else "cpu"
-        return DecodeStream(
-            requests,
-            batch_size=batch_size,
-            img_size=self.config.augment.img_size,
-            device=self.device,
-            decode=decode,
-            threads=self.config.data.decode_threads,
-            prefetch=self.config.data.prefetch_batches,
-        )
+        All ranks must call it. Raises DataError, on all of them, where it is too much.
+        """
+        tags: dict[str, str] = {}
+        for images in (self._train_images, self._val_images):
+            bad = images.bad
+            own = {bad.describe(sample): reason for sample, reason in bad.reasons.items()}
+            found = {name: text for part in collective.gather(own) for name, text in part.items()}
+            check_bad_samples(len(found), self.config.data.max_bad_samples, images.split)
+            if found:
+                tags[f"bad_samples/{images.split.split}"] = f"{len(found)}: " + "; ".join(
+                    f"{name}: {reason}" for name, reason in sorted(found.items())
+                )
+        news = {} if tags == self._told else tags
+        self._told = tags
+        return news
 
-    def _micro_batch(
-        self, number: int, index: int, ids: NDArray[np.int64], pixels: Tensor
-    ) -> MicroBatch:
-        scales = None
-        if len(self.drop_path_rates):
-            scales = drop_path_scales(
-                self.drop_path_rates, self.config.seed, number, index, len(ids)
+    def _places(self, start: int) -> Iterator[Place]:
+        order = make_order(self.config, self.train.shard_lengths)
+        for step in range(start, self.plan.total_steps):
+            epoch, in_epoch = divmod(step, self.plan.steps_per_epoch)
+            for index in self.plan.micro_batches_of(self.rank):
+                yield Place(step, epoch, index, order.micro_batch_ids(epoch, in_epoch, index))
+
+    def _prepared(self, start: int) -> Iterator[Prepared]:
+        augment, seed = self.config.augment, self.config.seed
+        for place, pixels in self.pixel_batches(start):
+            erasures = draw_erasures(augment, seed, place.epoch, place.ids)
+            scales = None
+            if len(self._rates):
+                drawn = drop_path_scales(self._rates, seed, place.step, place.index, len(place.ids))
+                scales = to_host(drawn, self.device)
+            yield Prepared(
+                place=place,
+                pixels=pixels,
+                labels=self._labels(self.train, place.ids),
+                erased=HostErasures.ready(erasures, self.device),
+                drop_path=scales,
             )
+
+    def _micro_batch(self, prepared: Prepared) -> MicroBatch:
+        place, config = prepared.place, self.config
+        mix = draw_mix(config.augment, config.seed, place.step, place.index)
+        targets = prepared.labels.to(self.device, non_blocking=True)
+        if mix is not None:
+            targets = mixed_targets(targets, mix, config.model.num_classes)
+        scales = prepared.drop_path
+        if scales is not None:
+            scales = scales.to(self.device, DTYPES[config.engine.dtype], non_blocking=True)
         return MicroBatch(
-            index=index,
-            images=self._normalised(pixels),
-            targets=self._targets(self.train, ids),
-            drop_path=None
-            if scales is None
-            else torch.from_numpy(scales).to(self.device, self._dtype),
-            torch_seed=torch_seed(self.config.seed, number, index),
+            index=place.index,
+            images=self._normalised(prepared.pixels, mix, prepared.erased),
+            targets=targets,
+            drop_path=scales,
+            torch_seed=torch_seed(config.seed, place.step, place.index),
         )
 
     @staticmethod
@@ -188,15 +214,5 @@ class Loader:
             like.index, like.images, like.targets, like.drop_path, like.torch_seed, is_empty=True
         )
 
-    def _targets(self, split: ShardSplit, ids: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(split.labels(ids)).to(self.device)
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 to (B, 3, H, W) in the engine's dtype and channels_last memory."""
-        mean = torch.tensor(self.config.augment.mean, device=pixels.device) * 255
-        std = torch.tensor(self.config.augment.std, device=pixels.device) * 255
-        return ((pixels - mean) / std).to(self._dtype).permute(0, 3, 1, 2)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return {"bf16": torch.bfloat16, "fp32": torch.float32}[self.config.engine.dtype]
+    def _labels(self, split: ShardSplit, ids: NDArray[np.int64]) -> Tensor:
+        return to_host(split.labels(ids), self.device)

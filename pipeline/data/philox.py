@@ -3,8 +3,26 @@
 Philox4x32-10 of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (SC11).
 """
 
+from enum import IntEnum
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Stream(IntEnum):
+    """One stream per kind of draw: adding one leaves the others' numbers alone."""
+
+    CROP = 1
+    FLIP = 2
+    FILTER = 3
+    DROP_PATH = 4
+    TORCH = 5
+    RAND_AUGMENT = 6
+    COLOR_JITTER = 7
+    ERASING = 8
+    ERASING_NOISE = 9
+    MIX = 10
+
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -40,4 +58,4 @@ def uniforms(
     counters[:, :, 1] = ids[:, None]
     counters[:, :, 2] = major
     words = philox4x32(counters.reshape(-1, 4), (seed, stream))
-    return (words.reshape(len(ids), -1)[:, :draws] + np.float64(0.5)) / 2.0**32
+    return (words.reshape(len(ids), 4 * blocks)[:, :draws] + np.float64(0.5)) / 2.0**32

@@ -90,7 +90,8 @@ class JournalTracker:
         self._step = max(step, self._step)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        self._journal.tags({key: redact(str(value)) for key, value in tags.items()})
+        if tags:
+            self._journal.tags({key: redact(str(value)) for key, value in tags.items()})
 
     def dataset(self, name: str, split: str, digest: str, samples: int) -> None:
         self._journal.dataset(name, split, digest, samples)

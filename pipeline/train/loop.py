@@ -6,6 +6,7 @@ from pipeline.checkpoint import Checkpoints, evaluated
 from pipeline.collective import connect
 from pipeline.config import Config
 from pipeline.data.loader import Loader
+from pipeline.data.staging import stage
 from pipeline.device import open_device
 from pipeline.engine import Engine
 from pipeline.evaluate import evaluate
@@ -30,6 +31,7 @@ def train(
     device = open_device(config, world)
     collective = connect(world, config.device, config.engine.timeout_s)
     splits = collective.all_or_error(lambda: open_splits(config))
+    stage(config.data.stage_to, splits, copies=world.local_rank == 0)
     train_split, val_split = splits
     plan = make_plan(config, world.size, len(train_split), len(val_split))
 
@@ -55,6 +57,7 @@ def train(
 
             if due(done, config.tracking.every_steps, total):
                 metrics, progress = meter.collect(progress, lr)
+                tracker.tags(loader.bad_samples(collective))
             paused = meter.pause()
             if due(done, config.evaluate.every_epochs * epoch, total):
                 scores = evaluate(engine, loader, collective)

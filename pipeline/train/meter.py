@@ -9,7 +9,7 @@ import torch
 from pipeline.checkpoint import Progress
 from pipeline.collective import Collective
 from pipeline.config import Config
-from pipeline.data.loader import Step
+from pipeline.data.batches import Step
 from pipeline.engine import StepResult
 from pipeline.errors import DivergedError
 from pipeline.plan import Plan

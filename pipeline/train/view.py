@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.checkpoint import Progress
 from pipeline.config import Config
-from pipeline.data.augment import not_executed
-from pipeline.log import ProgressLine, duration, info, warn
+from pipeline.log import ProgressLine, duration, info
 from pipeline.plan import Plan
 from pipeline.tracking.run_folder import RunFolder, write_json
 from pipeline.world import World
@@ -96,8 +95,6 @@ class View:
             f"{plan.total_steps} steps, {plan.steps_per_epoch} an epoch; "
             f"{plan.train_samples} + {plan.val_samples} images"
         )
-        if gaps := not_executed(self._config.augment):
-            warn(f"this version does not execute {', '.join(gaps)}: the training goes without")
         if self._start == plan.total_steps:
             info("finished before: nothing to do")
         elif self._start:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.config import Config, load
+from pipeline.data.augment.mixing import draw_mix
 from pipeline.data.loader import Loader
 from pipeline.models.build import build_model
 from pipeline.plan import make_plan
@@ -24,6 +25,10 @@ def config(digit_shards: Path) -> Config:
         "train.micro_batch=32",
         f"train.max_steps={5 + STEPS}",  # five steps an epoch: the last ones are of the second
         "augment.hflip=0.5",
+        "augment.aa=rand-m9-mstd0.5-inc1",
+        "augment.mixup=0.8",
+        "augment.cutmix=1.0",
+        "augment.reprob=0.25",
         "augment.img_size=64",
         "engine.dtype=fp32",
         "model.drop_path=0.2",
@@ -93,3 +98,29 @@ def test_images_are_normalised_and_labels_belong_to_them(config: Config) -> None
     names = [loader.val.name(int(i))[1] for i in batch.ids]
     classes = [loader.val.classes[label] for label in batch.targets.tolist()]
     assert [Path(name).parent.name for name in names] == classes
+
+
+def test_targets_are_those_of_the_mixed_images(config: Config) -> None:
+    """Each row holds two shares at most, of its own label and of its mirror's in the batch."""
+    loader = loader_of(config, 1, 0)
+    places = loader.pixel_batches(0)
+    slots = next(loader.steps(0)).slots
+    for slot in slots:
+        place, _ = next(places)
+        mix = draw_mix(config.augment, config.seed, 0, slot.index)
+        assert mix is not None
+        labels = torch.from_numpy(loader.train.labels(place.ids))
+        rows = torch.arange(len(labels))
+        expected = torch.zeros(len(labels), 10)
+        expected[rows, labels] += mix.lam
+        expected[rows, labels.flip(0)] += 1 - mix.lam
+        assert torch.allclose(slot.targets, expected)
+        assert slot.index == place.index
+
+
+def test_without_mixing_targets_are_labels(config: Config) -> None:
+    plain = config.model_copy(
+        update={"augment": config.augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})}
+    )
+    slot = next(loader_of(plain, 1, 0).steps(0)).slots[0]
+    assert slot.targets.dtype == torch.int64 and slot.targets.shape == (32,)

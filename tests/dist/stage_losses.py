@@ -7,8 +7,8 @@ import torch
 
 from pipeline.collective import connect
 from pipeline.config.schema import Config
-from pipeline.data.augment import drop_path_scales, torch_seed
-from pipeline.data.loader import MicroBatch, Step
+from pipeline.data.augment.drop_path import drop_path_scales, torch_seed
+from pipeline.data.batches import MicroBatch, Step
 from pipeline.engine import MASTER, MOMENTS, Engine
 from pipeline.models.build import build_model
 from pipeline.optim import build_optimizer

@@ -1,0 +1,53 @@
+"""Work done ahead in a thread, so that a device is not kept waiting for its host."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_POLL_S = 0.1
+_CLOSE_S = 5.0
+
+
+def ahead(items: Iterator[T], depth: int, name: str) -> Generator[T, None, None]:
+    """The same items in the same order, up to ``depth`` of them made ahead in a thread.
+
+    An error of ``items`` is raised where the item is asked for. Closing the generator ends the
+    thread at its next item; one that hangs is left behind and does not keep the process alive.
+    """
+    made: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(depth)
+    is_closed = threading.Event()
+
+    def put(item: tuple[T | None, BaseException | None, bool]) -> None:
+        while not is_closed.is_set():
+            try:
+                return made.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item, None, False))
+                if is_closed.is_set():
+                    return
+            put((None, None, True))
+        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+            put((None, error, True))
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, is_last = made.get()
+            if error is not None:
+                raise error
+            if is_last:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        is_closed.set()
+        # What it works with, DALI's graph among it, is not taken down under it.
+        thread.join(_CLOSE_S)

@@ -1,0 +1,177 @@
+"""Requests in, images out: the running graph, and what happens where an image breaks it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.augment.transforms import Transforms
+from pipeline.data.bad_samples import BadSamples
+from pipeline.data.dali.graph import GraphSettings, Jpegs, graph_inputs, image_graph
+from pipeline.data.dali.reasons import reason_of
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+_FAILURES_IN_A_ROW = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """One batch for DALI: B samples."""
+
+    ids: NDArray[np.int64]
+    """(B,) sample ids."""
+    jpegs: Jpegs
+    """B files."""
+    transforms: Transforms
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One batch from DALI."""
+
+    pixels: "torch.Tensor"
+    """(B, side, side, 3) uint8 on the device."""
+    sources: NDArray[np.int64]
+    """(B,) whose image each one is: its own position, but for images that cannot be decoded."""
+
+
+class DecodeStream:
+    """Batches of images in the order of the requests; DALI works ``prefetch`` batches ahead.
+
+    Where DALI fails, the batch that is due is done again image by image, on the CPU's decoder
+    first; an image that no decoder takes is replaced by another one of its batch. Raises
+    DataError where the failure is not an image's.
+    """
+
+    def __init__(
+        self,
+        requests: Iterator[Request],
+        settings: GraphSettings,
+        batch_size: int,
+        threads: int,
+        prefetch: int,
+        device_id: int | None,
+        bad: BadSamples,
+    ):
+        def build(
+            source: Iterator[Any], settings: GraphSettings, batch_size: int, prefetch: int
+        ) -> Any:
+            pipe: Any = image_graph(
+                source=source,
+                settings=settings,
+                batch_size=batch_size,
+                num_threads=threads,
+                device_id=device_id,
+                prefetch_queue_depth=prefetch,
+            )
+            pipe.build()
+            return pipe
+
+        self._side = settings.canvas.side
+        self._requests = requests
+        self._bad = bad
+        self._in_flight: list[Request] = []
+        self._failures_in_a_row = 0
+        self._build = lambda source: build(source, settings, batch_size, prefetch)
+        # The decoders to try one by one: the CPU's first, which takes more kinds of JPEG.
+        decoders = (False, True) if settings.decode_on_gpu else (False,)
+        self._singles = [
+            _Single(partial(build, settings=on, batch_size=1, prefetch=1))
+            for on in (replace(settings, decode_on_gpu=on_gpu) for on_gpu in decoders)
+        ]
+        self._pipe = self._build(self._feed([]))
+
+    def __iter__(self) -> Iterator[Decoded]:
+        return self
+
+    def __next__(self) -> Decoded:
+        try:
+            (images,) = self._pipe.run()
+        except RuntimeError as error:
+            return self._again_one_by_one(error)
+        self._failures_in_a_row = 0
+        request = self._in_flight.pop(0)
+        return Decoded(_to_torch(images), self._bad.sources(request.ids))
+
+    def _feed(self, undone: list[Request]) -> Iterator[tuple[Any, ...]]:
+        yield from map(self._inputs_of, undone)
+        yield from map(self._inputs_of, self._requests)
+
+    def _inputs_of(self, request: Request) -> tuple[Any, ...]:
+        self._in_flight.append(request)
+        rows = self._bad.sources(request.ids)
+        jpegs = [request.jpegs[row] for row in rows.tolist()]
+        return graph_inputs(jpegs, request.transforms.kept(rows), self._side)
+
+    def _again_one_by_one(self, error: RuntimeError) -> Decoded:
+        """The batch that is due; DALI declares a failed graph unusable, so a new one goes on."""
+        import torch
+
+        if not self._in_flight:
+            raise DataError(f"DALI failed: {error}") from error
+        request = self._in_flight.pop(0)
+        known = len(self._bad.reasons)
+        images = [self._one(request, position) for position in range(len(request.ids))]
+        # The failure may be a later batch's, or a GPU decoder's that the CPU's makes good.
+        self._failures_in_a_row += 1
+        if len(self._bad.reasons) == known and self._failures_in_a_row > _FAILURES_IN_A_ROW:
+            raise DataError(f"DALI fails though it decodes each image: {error}") from error
+        sources = self._bad.sources(request.ids)
+        pixels = torch.cat([images[source] for source in sources.tolist()])  # type: ignore[misc]
+        undone, self._in_flight = self._in_flight, []
+        self._pipe = self._build(self._feed(undone))
+        return Decoded(pixels, sources)
+
+    def _one(self, request: Request, position: int) -> "torch.Tensor | None":
+        sample = int(request.ids[position])
+        if sample in self._bad.reasons:
+            return None
+        transforms = request.transforms.kept(np.array([position]))
+        inputs = graph_inputs([request.jpegs[position]], transforms, self._side)
+        reasons: list[str] = []
+        for single in self._singles:
+            try:
+                return single.image(inputs)
+            except RuntimeError as error:
+                reasons.append(reason_of(error))
+        self._bad.add(sample, reasons[0])
+        return None
+
+
+class _Single:
+    """The same graph for one image at a time."""
+
+    def __init__(self, build: Callable[[Iterator[Any]], Any]):
+        self._build = build
+        self._pipe: Any = None
+        self._inputs: tuple[Any, ...] = ()
+
+    def image(self, inputs: tuple[Any, ...]) -> "torch.Tensor":
+        """(1, side, side, 3) uint8. Raises RuntimeError where DALI does."""
+        self._inputs = inputs
+        if self._pipe is None:
+            self._pipe = self._build(self._feed())
+        try:
+            (images,) = self._pipe.run()
+        except RuntimeError:
+            self._pipe = None
+            raise
+        return _to_torch(images)
+
+    def _feed(self) -> Iterator[tuple[Any, ...]]:
+        while True:
+            yield self._inputs
+
+
+def _to_torch(images: Any) -> "torch.Tensor":
+    # Here, not above: DecodeCheck's processes do without torch.
+    import torch
+
+    # DALI reuses its buffer at the next run.
+    return torch.from_dlpack(images.as_tensor()).clone()

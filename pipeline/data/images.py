@@ -1,0 +1,72 @@
+"""Images of a split, batch after batch: read ahead, decoded and transformed, not yet mixed."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config import Config
+from pipeline.data.augment.transforms import Transforms
+from pipeline.data.bad_samples import BadSamples
+from pipeline.data.dali.graph import GraphSettings, Jpegs
+from pipeline.data.dali.operations import Canvas
+from pipeline.data.dali.stream import Decoded, DecodeStream, Request
+from pipeline.data.reading import Reader
+from pipeline.shards import ShardSplit
+
+
+class Images:
+    """The images of one split on one device."""
+
+    def __init__(self, config: Config, split: ShardSplit, device: torch.device):
+        self.split = split
+        self.bad = BadSamples(split, config.data.max_bad_samples)
+        self._config, self._device = config, device
+
+    def decoded(
+        self,
+        ids: Callable[[], Iterator[NDArray[np.int64]]],
+        transforms: Iterable[Transforms],
+        batch_size: int,
+        layers: int,
+        decode_only: bool = False,
+    ) -> Iterator[Decoded]:
+        """A batch for each item of ``ids()`` and of ``transforms``, which belong together.
+
+        ids: gives the same batches of at most ``batch_size`` sample ids at each call; layers:
+        operations per image; decode_only: for timing, sizes come instead of pixels. Raises
+        DataError where a shard cannot be read, see Reader, or too many images cannot be decoded.
+        """
+        data = self._config.data
+        requests = (
+            Request(batch, jpegs, batch_transforms)
+            for batch, jpegs, batch_transforms in zip(
+                ids(), self.read(ids()), transforms, strict=True
+            )
+        )
+        return DecodeStream(
+            requests,
+            self._settings(layers, decode_only),
+            batch_size=batch_size,
+            threads=data.decode_threads,
+            prefetch=data.prefetch_batches,
+            device_id=self._device.index if self._device.type == "cuda" else None,
+            bad=self.bad,
+        )
+
+    def read(self, ids: Iterator[NDArray[np.int64]]) -> Iterator[Jpegs]:
+        """The files of each batch of sample ids, read ahead. Raises DataError, see Reader."""
+        data = self._config.data
+        return Reader(self.split, data.read_threads, data.read_timeout_s).batches(ids)
+
+    def _settings(self, layers: int, decode_only: bool) -> GraphSettings:
+        augment, decode = self._config.augment, self._config.data.decode
+        on_gpu = self._device.type == "cuda"
+        red, green, blue = (min(255, round(255 * value)) for value in augment.mean)
+        return GraphSettings(
+            canvas=Canvas(augment.img_size, (red, green, blue), on_gpu),
+            decode_on_gpu=on_gpu if decode == "auto" else decode == "gpu",
+            layers=layers,
+            decode_only=decode_only,
+        )

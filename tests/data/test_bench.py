@@ -1,0 +1,57 @@
+"""The loader's own stopwatch: what it says bounds the loader."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.schema import Config
+from pipeline.data.bench import Stage, bound, cpu_shares
+
+
+def stages(read: float, whole: float, busy: float) -> list[Stage]:
+    return [
+        Stage("read", read, 0.1, 1.0),
+        Stage("decode", 2 * whole, 1.1, busy),
+        Stage("crop", 1.5 * whole, 1.0, busy),
+        Stage("operations", whole, 2.1, busy),
+    ]
+
+
+def test_shares_add_up_and_are_each_ones_own() -> None:
+    shares = cpu_shares(stages(9000, 500, 1.9))
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["crop"] == 0 and shares["operations"] == pytest.approx(1.0 / 2.1)
+
+
+@pytest.mark.parametrize(
+    ("read", "busy", "threads", "cpus", "word"),
+    [
+        (550, 1.0, 2, 2, "bound by reading"),
+        (9000, 1.9, 2, 2, "bound by the 2 CPUs"),
+        (9000, 2.0, 2, 8, "raise data.decode_threads (now 2"),
+        (9000, 3.0, 8, 8, "raise data.prefetch_batches"),
+    ],
+)
+def test_verdict(read: float, busy: float, threads: int, cpus: int, word: str) -> None:
+    config = Config.model_validate({"data": {"decode_threads": threads}})
+    assert word in bound(stages(read, 500, busy), config, cpus)
+
+
+def test_command(command: Callable, digit_shards: Path) -> None:
+    base = ("-m", "pipeline.data.bench", "configs/digits.yaml", f"data.root={digit_shards}")
+    done = command(*base, "--seconds", "0.3", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    facts = json.loads(done.stdout)
+    assert [stage["name"] for stage in facts["stages"]] == [
+        "read",
+        "decode",
+        "crop",
+        "operations",
+        "mix",
+    ]
+    assert all(stage["images_per_s"] > 0 for stage in facts["stages"])
+    done = command(*base, "train.max_steps=1", "--seconds", "0.3")
+    assert done.returncode == 2 and "too few to time" in done.stderr
