@@ -11,8 +11,11 @@ BIN := .venv/bin
 # Written last, so that an install that was cut short is never taken for a whole one.
 INSTALLED := .venv/.installed
 INSTALL_LOG := .venv/install.log
+# What only the benchmark of the loader needs: sees all of .venv, which it leaves as it is.
+PEERS := .venv-peers
+PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: help demo test lint format bench-shards kill-shards clean
+.PHONY: help demo test lint format bench-shards bench-loader kill-shards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,13 +42,17 @@ lint: $(INSTALLED)  ## ruff, pyright and the import rules
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
 
-# Both need PHOTOS=FOLDER, class folders of JPEGs, and write tests/benchmarks/results.
+# All need PHOTOS=FOLDER, class folders of JPEGs, and write tests/benchmarks/results.
 bench-shards: $(INSTALLED)  ## sharding beside its peers and limits, and its growth (12 minutes)
 	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
 	$(BIN)/python tests/benchmarks/sharding.py passthrough $$PHOTOS --images 50000
 	$(BIN)/python tests/benchmarks/sharding.py decode $$PHOTOS --images 6000
 	$(BIN)/python tests/benchmarks/scale.py folders
 	$(BIN)/python tests/benchmarks/scale.py archive
+
+bench-loader: $(INSTALLED) $(PEERS_INSTALLED)  ## the loader beside FFCV, DALI, timm and torchvision (20 minutes)
+	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
+	$(BIN)/python tests/benchmarks/loader/contest.py $$PHOTOS --peers $(PEERS)
 
 kill-shards: $(INSTALLED)  ## kill sharding 20 times at random; its shards must not differ (1 minute)
 	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
@@ -58,7 +65,7 @@ format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 clean:  ## delete the demo's images, shards and runs, and caches; other runs stay
 	@rm -rf .demo shards/digits runs/digits-pooling-* runs/digits-identity-*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock
 	@python=
@@ -98,4 +105,20 @@ $(INSTALLED): requirements.lock
 	    echo "run the same command again to continue" >&2
 	    exit 1
 	fi
+	touch $@
+
+$(PEERS_INSTALLED): pyproject.toml | $(INSTALLED)
+	@if ! pkg-config --exists opencv4 libturbojpeg || ! command -v g++ >/dev/null; then
+	    echo "error: FFCV is built from source and needs g++, pkg-config, OpenCV and libturbojpeg" \
+	        "(Debian: apt-get install g++ pkg-config libopencv-dev libturbojpeg0-dev); to go without" \
+	        "FFCV: $(BIN)/python tests/benchmarks/loader/contest.py PHOTOS" >&2
+	    exit 2
+	fi
+	rm -rf $(PEERS)
+	$(BIN)/python -m venv $(PEERS)
+	where='import sysconfig; print(sysconfig.get_path("purelib"))'
+	$(BIN)/python -c "$$where" >"$$($(PEERS)/bin/python -c "$$where")/project.pth"
+	group='import tomllib; print(*tomllib.load(open("$<", "rb"))["project"]["optional-dependencies"]["peers"])'
+	echo "building FFCV in $(PEERS): about a minute"
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q $$($(BIN)/python -c "$$group")
 	touch $@
