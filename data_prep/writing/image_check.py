@@ -11,7 +11,7 @@ import simplejpeg
 from data_prep.shard_plan import Check
 
 if TYPE_CHECKING:
-    from pipeline.data.dali import DecodeCheck
+    from pipeline.data.dali.decode_check import DecodeCheck
 
 MAX_PIXELS = 178_956_970
 """Pixels of an image, by its header, that nobody decodes: 512 MiB as RGB, PIL's own limit."""
@@ -61,7 +61,7 @@ class ImageCheck:
     def _ask_dali(self, image: bytes) -> str | None:
         if self._decoder is None:
             # DALI takes a second to import: only where something is in doubt.
-            from pipeline.data.dali import DecodeCheck
+            from pipeline.data.dali.decode_check import DecodeCheck
 
             self._decoder = DecodeCheck(threads=1)
         return self._decoder.refusals([np.frombuffer(image, np.uint8)])[0]
