@@ -18,17 +18,19 @@ _CUBIC = -1.0  # of PIL's transform; its resize has -0.5
 
 
 class Family(IntEnum):
-    """Operations that one chain of DALI operators carries out; the more costly of them last."""
+    """Operations that one chain of DALI operators carries out."""
 
     NONE = 0
-    BITS = 1
-    LINEAR = 2
-    CONTRAST = 3
-    AUTO_CONTRAST = 4
-    EQUALIZE = 5
-    FILTER = 6
-    MATRIX = 7
-    WARP = 8
+    WARP = 1
+    FILTER = 2
+    LINEAR = 3
+    CONTRAST = 4
+    AUTO_CONTRAST = 5
+    EQUALIZE = 6
+    POSTERIZE = 7
+    SOLARIZE = 8
+    SOLARIZE_ADD = 9
+    MATRIX = 10
 
 
 FAMILIES = {
@@ -37,9 +39,9 @@ FAMILIES = {
     Op.EQUALIZE: Family.EQUALIZE,
     Op.INVERT: Family.LINEAR,
     Op.ROTATE: Family.WARP,
-    Op.POSTERIZE: Family.BITS,
-    Op.SOLARIZE: Family.BITS,
-    Op.SOLARIZE_ADD: Family.BITS,
+    Op.POSTERIZE: Family.POSTERIZE,
+    Op.SOLARIZE: Family.SOLARIZE,
+    Op.SOLARIZE_ADD: Family.SOLARIZE_ADD,
     Op.COLOR: Family.MATRIX,
     Op.CONTRAST: Family.CONTRAST,
     Op.BRIGHTNESS: Family.LINEAR,
@@ -61,9 +63,9 @@ class LayerArguments:
 
     family: NDArray[np.int32]
     """(B,) of Family."""
-    bits: NDArray[np.uint8]
-    """(B, 3): values above the first are inverted, the second masks, the third is added to
-    values under 128."""
+    level: NDArray[np.uint8]
+    """(B,) POSTERIZE: the mask of the bits kept. SOLARIZE: larger values are inverted.
+    SOLARIZE_ADD: is added to values under 128."""
     linear: NDArray[np.float32]
     """(B, 2): factor, and the value that it leaves alone; the latter is measured for CONTRAST."""
     kernels: list[NDArray[np.float32]]
@@ -85,7 +87,7 @@ def layer_arguments(operations: Operations, layer: int, side: int) -> LayerArgum
     inverts = ops == Op.INVERT
     return LayerArguments(
         family=_FAMILY_OF[ops],
-        bits=_bits(ops, args),
+        level=_level(ops, args),
         linear=np.stack(
             [np.where(inverts, -1.0, args), np.where(inverts, 127.5, 0.0)], axis=1
         ).astype(np.float32),
@@ -96,12 +98,11 @@ def layer_arguments(operations: Operations, layer: int, side: int) -> LayerArgum
     )
 
 
-def _bits(ops: NDArray[np.int8], args: NDArray[np.float64]) -> NDArray[np.uint8]:
-    above = np.where(ops == Op.SOLARIZE, args - 1, 255)
+def _level(ops: NDArray[np.int8], args: NDArray[np.float64]) -> NDArray[np.uint8]:
     cleared = np.clip(8 - args, 0, 8).astype(np.int64)
-    mask = np.where(ops == Op.POSTERIZE, 255 >> cleared << cleared, 255)
-    added = np.where(ops == Op.SOLARIZE_ADD, args, 0)
-    return np.stack([above, mask, added], axis=1).astype(np.uint8)
+    level = np.where(ops == Op.POSTERIZE, 255 >> cleared << cleared, 0)
+    level = np.where(ops == Op.SOLARIZE, args - 1, level)
+    return np.where(ops == Op.SOLARIZE_ADD, args, level).astype(np.uint8)
 
 
 def _colors(factors: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from pipeline.data.dali.arguments import Family, LayerArguments
 
 INPUTS_PER_LAYER = 7
 INPUT_TYPES = [types.INT32, types.UINT8, types.FLOAT, types.FLOAT, types.INT32, *[types.FLOAT] * 2]
-INPUT_DIMS = [0, 1, 1, 2, 1, 2, 2]
+INPUT_DIMS = [0, 0, 1, 2, 1, 2, 2]
 
 _WHITE = types.Constant(255, dtype=types.UINT8)
 
@@ -36,7 +36,7 @@ class Canvas:
 def layer_inputs(arguments: LayerArguments) -> Iterator[Any]:
     """The INPUTS_PER_LAYER batches that ``apply_layer`` takes, in its order."""
     yield arguments.family
-    yield arguments.bits
+    yield arguments.level
     yield arguments.linear
     yield arguments.kernels
     yield arguments.shifts
@@ -46,15 +46,13 @@ def layer_inputs(arguments: LayerArguments) -> Iterator[Any]:
 
 def apply_layer(images: Node, inputs: list[Node], canvas: Canvas) -> Node:
     """images: (side, side, 3) uint8 each. Converted by DALI: each branch gets part of the batch."""
-    family, bits, linear, kernel, shift, colors, warp = inputs
+    family, level, linear, kernel, shift, colors, warp = inputs
     if family == Family.NONE.value:
         done = images
     elif family == Family.WARP.value:
         done = _warp(images, warp, canvas)
     elif family == Family.FILTER.value:
         done = _filter(images, kernel, shift, canvas)
-    elif family == Family.BITS.value:
-        done = _bits(images, bits)
     elif family == Family.LINEAR.value:
         done = _linear(images, linear[0], linear[1])
     elif family == Family.CONTRAST.value:
@@ -63,6 +61,12 @@ def apply_layer(images: Node, inputs: list[Node], canvas: Canvas) -> Node:
         done = _auto_contrast(images)
     elif family == Family.EQUALIZE.value:
         done = _equalize(images)
+    elif family == Family.POSTERIZE.value:
+        done = images & level
+    elif family == Family.SOLARIZE.value:
+        done = images ^ ((images > level) * _WHITE)
+    elif family == Family.SOLARIZE_ADD.value:
+        done = images + (images < 128) * level
     else:
         done = fn.coord_transform(images, MT=colors, dtype=types.UINT8)
     return done
@@ -96,11 +100,6 @@ def _filter(images: Node, kernel: Node, shift: Node, canvas: Canvas) -> Node:
 def _equalize(images: Node) -> Node:
     # PIL counts the pixels under a value, DALI those up to it: the same on the negative.
     return fn.equalize(images ^ _WHITE) ^ _WHITE
-
-
-def _bits(images: Node, bits: Node) -> Node:
-    inverted = images ^ ((images > bits[0]) * _WHITE)
-    return (inverted & bits[1]) + (images < 128) * bits[2]
 
 
 def _linear(images: Node, factor: Node, centre: Node) -> Node:
