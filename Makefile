@@ -15,7 +15,7 @@ INSTALL_LOG := .venv/install.log
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: help demo test lint format bench-shards bench-loader kill-shards clean
+.PHONY: help demo test gpu lint format bench-shards bench-loader kill-shards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train tw
 
 test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
+
+gpu: $(INSTALLED)  ## the tests that need an NVIDIA GPU, with their figures
+	@$(BIN)/python -m pytest -m gpu -rP tests/gpu
 
 lint: $(INSTALLED)  ## ruff, pyright and the import rules
 	@$(BIN)/ruff check .

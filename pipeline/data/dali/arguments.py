@@ -10,7 +10,7 @@ from pipeline.data.augment.operations import Op, Operations
 
 # PIL cuts fractions off where DALI rounds to the nearest; a little less than a half, so that
 # what is a whole number stays one.
-_TRUNCATE = -0.499
+TRUNCATE = -0.499
 _LUMA = np.array([19595, 38470, 7471]) / 65536  # PIL's weights of red, green and blue
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13  # PIL's ImageFilter.SMOOTH
 _KEEP = np.ones((1, 1), np.float32)
@@ -108,7 +108,7 @@ def _level(ops: NDArray[np.int8], args: NDArray[np.float64]) -> NDArray[np.uint8
 def _colors(factors: NDArray[np.float64]) -> NDArray[np.float32]:
     """PIL's Color: between the grey image and the image."""
     kept, grey = factors[:, None, None] * np.eye(3), (1 - factors)[:, None, None] * _LUMA
-    shift = np.full((len(factors), 3, 1), _TRUNCATE)
+    shift = np.full((len(factors), 3, 1), TRUNCATE)
     return np.concatenate([kept + grey, shift], axis=2).astype(np.float32)
 
 
