@@ -10,7 +10,7 @@ from pipeline.config import Config
 from pipeline.data.augment.transforms import Transforms
 from pipeline.data.bad_samples import BadSamples
 from pipeline.data.dali.graph import GraphSettings, Jpegs
-from pipeline.data.dali.operations import Canvas
+from pipeline.data.dali.operations import Canvas, fill_of
 from pipeline.data.dali.stream import Decoded, DecodeStream, Request
 from pipeline.data.reading import Reader
 from pipeline.shards import ShardSplit
@@ -63,9 +63,8 @@ class Images:
     def _settings(self, layers: int, decode_only: bool) -> GraphSettings:
         augment, decode = self._config.augment, self._config.data.decode
         on_gpu = self._device.type == "cuda"
-        red, green, blue = (min(255, round(255 * value)) for value in augment.mean)
         return GraphSettings(
-            canvas=Canvas(augment.img_size, (red, green, blue), on_gpu),
+            canvas=Canvas(augment.img_size, fill_of(augment), on_gpu),
             decode_on_gpu=on_gpu if decode == "auto" else decode == "gpu",
             layers=layers,
             decode_only=decode_only,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, math, types
 
+from pipeline.config.schema import AugmentConfig
 from pipeline.data.dali.arguments import TRUNCATE, Family, LayerArguments
 
 INPUTS_PER_LAYER = 7
@@ -31,6 +32,12 @@ class Canvas:
     fill: tuple[int, int, int]
     """RGB of what a geometric operation leaves empty."""
     on_gpu: bool
+
+
+def fill_of(config: AugmentConfig) -> tuple[int, int, int]:
+    """The mean colour, as timm fills."""
+    red, green, blue = (min(255, round(255 * value)) for value in config.mean)
+    return red, green, blue
 
 
 def layer_inputs(arguments: LayerArguments) -> Iterator[Any]:

@@ -1,0 +1,96 @@
+"""Our side: the graph that trains and evaluates, fed with what is to be compared."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.schema import AugmentConfig
+from pipeline.data.augment.operations import Operations
+from pipeline.data.augment.transforms import Transforms
+from pipeline.data.dali.graph import GraphSettings, Jpegs, graph_inputs, image_graph
+from pipeline.data.dali.operations import Canvas, fill_of
+from pipeline.data.dali.reasons import reason_of
+from pipeline.errors import DataError
+
+THREADS = 2
+
+
+def transformed(
+    files: Jpegs, transforms: Sequence[Transforms], config: AugmentConfig
+) -> Iterator[NDArray[np.uint8]]:
+    """What each of ``transforms``, all of as many layers, makes of B files.
+
+    Yields (B, img_size, img_size, 3) pixels, decoded on the CPU. Raises DataError where DALI
+    fails.
+    """
+    batches = (graph_inputs(files, each, config.img_size) for each in transforms)
+    settings = GraphSettings(
+        canvas=Canvas(config.img_size, fill_of(config), on_gpu=False),
+        decode_on_gpu=False,
+        layers=transforms[0].operations.layers,
+    )
+    yield from _runs(batches, settings, len(files))
+
+
+def operated(
+    squares: NDArray[np.uint8],
+    operations: Sequence[Operations],
+    fill: tuple[int, int, int],
+) -> Iterator[NDArray[np.uint8]]:
+    """For each item of ``operations``, all of as many layers, what it makes of the squares.
+
+    squares: (B, side, side, 3). They go in as files without loss and are not resized, so that
+    nothing but the operations happens. Yields (B, side, side, 3).
+    """
+    count, side = squares.shape[:2]
+    files = [_portable_pixmap(square) for square in squares]
+    batches = (graph_inputs(files, _whole(side, ops), side) for ops in operations)
+    settings = GraphSettings(
+        canvas=Canvas(side, fill, on_gpu=False),
+        decode_on_gpu=False,
+        layers=operations[0].layers,
+    )
+    yield from _runs(batches, settings, count)
+
+
+def _runs(
+    batches: Iterable[tuple[Any, ...]], settings: GraphSettings, batch_size: int
+) -> Iterator[NDArray[np.uint8]]:
+    pipe: Any = image_graph(
+        source=iter(batches),
+        settings=settings,
+        batch_size=batch_size,
+        num_threads=THREADS,
+        device_id=None,
+        prefetch_queue_depth=2,  # DALI works while PIL does
+    )
+    pipe.build()
+    while True:
+        try:
+            (images,) = pipe.run()
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            raise DataError(f"DALI stops at one of the images: {reason_of(error)}") from error
+        yield images.as_array().copy()
+
+
+def _whole(side: int, operations: Operations) -> Transforms:
+    """The whole image, as it is, and then the operations."""
+    count = len(operations.ops)
+    return Transforms(
+        boxes=np.tile([0, 0, side, side], (count, 1)),
+        resized=np.full((count, 2), side),
+        crops=np.zeros((count, 2), np.int64),
+        bicubic=np.zeros(count, np.bool_),
+        flips=np.zeros(count, np.bool_),
+        operations=operations,
+    )
+
+
+def _portable_pixmap(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = square.shape[:2]
+    header = np.frombuffer(f"P6 {width} {height} 255\n".encode(), np.uint8)
+    return np.concatenate([header, square.reshape(-1)])
