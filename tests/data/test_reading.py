@@ -1,5 +1,6 @@
 """Reading ahead: the right bytes in the right order, and no trouble that hides or hangs."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -22,6 +23,7 @@ from tests.shards.conftest import lay_out
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS, PER_SHARD = 5, 8
 SAMPLES = SHARDS * PER_SHARD
+SLOW_S = 0.05
 IMAGES = [bytes([i]) * (100 + 37 * i) for i in range(SAMPLES)]
 
 
@@ -51,6 +53,14 @@ def ended(but: int = 0) -> bool:
     return readers() == but
 
 
+def open_tars() -> int:
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            count += os.readlink(f"/proc/self/fd/{name}").endswith(".tar")
+    return count
+
+
 @pytest.mark.parametrize("threads", [1, 3, 16])
 def test_every_batch_comes_in_its_place(split: ShardSplit, threads: int) -> None:
     rng = np.random.default_rng(0)
@@ -77,24 +87,24 @@ def test_memory_is_bounded(split: ShardSplit) -> None:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda *what: (time.sleep(0.02), preadv(*what))[1])
+    monkeypatch.setattr(os, "preadv", lambda *what: (time.sleep(SLOW_S), preadv(*what))[1])
 
 
 @pytest.mark.usefixtures("slow")
 def test_threads_read_at_the_same_time(split: ShardSplit) -> None:
     began = time.perf_counter()
     read(Reader(split, 8, 60.0), *([i] for i in range(SAMPLES)))
-    assert time.perf_counter() - began < 0.02 * SAMPLES / 2
+    assert time.perf_counter() - began < SLOW_S * SAMPLES / 2
 
 
 @pytest.mark.usefixtures("slow")
 def test_reading_goes_on_while_nobody_waits(split: ShardSplit) -> None:
     reading = Reader(split, 4, 60.0).batches(batches(*([i] for i in range(5))))
     next(reading)
-    time.sleep(0.2)
+    time.sleep(10 * SLOW_S)
     began = time.perf_counter()
     assert len(list(reading)) == 4
-    assert time.perf_counter() - began < 0.02
+    assert time.perf_counter() - began < SLOW_S * 3
 
 
 def test_a_tar_that_is_gone_or_cut_or_foreign(split: ShardSplit) -> None:
@@ -155,16 +165,15 @@ def test_few_files_are_open_and_none_is_lost(
     split: ShardSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A descriptor that were closed under a thread would read from another file."""
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (8, 8))
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (4, 4))
     rng = np.random.default_rng(1)
     wanted = [rng.integers(0, SAMPLES, 16).tolist() for _ in range(300)]
-    reading = Reader(split, 4, 60.0).batches(batches(*wanted))
+    reading = Reader(split, 2, 60.0).batches(batches(*wanted))
     most = 0
     for ids, images in zip(wanted, reading, strict=True):
         assert [image.tobytes() for image in images] == [IMAGES[i] for i in ids]
-        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-        most = max(most, sum(os.path.realpath(link).endswith(".tar") for link in links))
-    assert most <= 2 + 4
+        most = max(most, open_tars())
+    assert most <= 1 + 2 < SHARDS
 
 
 @pytest.fixture
@@ -180,12 +189,12 @@ def stuck(split: ShardSplit) -> Iterator[Path]:
 
 
 def test_a_stuck_read_names_the_shard_and_closes_at_once(split: ShardSplit, stuck: Path) -> None:
-    reading = Reader(split, 2, 0.2).batches(batches([0], [2 * PER_SHARD], [1]))
+    reading = Reader(split, 2, 1.0).batches(batches([0], [2 * PER_SHARD], [1]))
     assert next(reading)[0].tobytes() == IMAGES[0]
     began = time.monotonic()
-    with pytest.raises(DataError, match=rf"{stuck} for data\.read_timeout_s=0\.2"):
+    with pytest.raises(DataError, match=rf"{stuck} for data\.read_timeout_s=1:"):
         next(reading)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert ended(but=1)
 
 

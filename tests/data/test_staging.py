@@ -21,6 +21,9 @@ from pipeline.data.staging import stage
 from pipeline.shards import ShardSplit, open_split
 from tests.shards.conftest import lay_out
 
+Capture = pytest.CaptureFixture
+Patch = pytest.MonkeyPatch
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS, PER_SHARD = 4, 3
 SAMPLES = SHARDS * PER_SHARD
@@ -107,7 +110,7 @@ def test_nothing_is_staged_unasked(split: ShardSplit) -> None:
     assert images_of(split) == IMAGES
 
 
-def test_copies_are_used(split: ShardSplit, disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_copies_are_used(split: ShardSplit, disk: Path, capsys: Capture) -> None:
     assert staged(split, disk) == [f"toy-train-000{k}.tar" for k in range(SHARDS)]
     assert f"staged 4 shards, 0.0 GB, in {disk}" in capsys.readouterr().err
     spoil_originals(split)
@@ -162,9 +165,7 @@ def test_other_shards_go_elsewhere(split: ShardSplit, disk: Path, tmp_path: Path
 # What goes wrong is told once, and training reads the originals.
 
 
-def refused(
-    split: ShardSplit, disk: Path, capsys: pytest.CaptureFixture, *parts: str, copies: int = 0
-) -> None:
+def refused(split: ShardSplit, disk: Path, capsys: Capture, *parts: str, copies: int = 0) -> None:
     assert len(staged(split, disk)) == copies
     err = capsys.readouterr().err
     assert err.startswith(f"warning: data.stage_to={disk}: ")
@@ -174,9 +175,7 @@ def refused(
     assert not list(disk.rglob(".*.tmp")) if disk.is_dir() else True
 
 
-def test_a_damaged_original_is_not_staged(
-    split: ShardSplit, disk: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_damaged_original_is_not_staged(split: ShardSplit, disk: Path, capsys: Capture) -> None:
     path = split.root / "toy-train-0002.tar"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\0")
@@ -188,10 +187,7 @@ def test_a_damaged_original_is_not_staged(
 
 
 def test_too_little_room(
-    split: ShardSplit,
-    disk: Path,
-    capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    split: ShardSplit, disk: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     size = sum(shard.bytes for shard in split.manifest.shards)
     most = (1 << 30) + size
@@ -207,9 +203,7 @@ def test_too_little_room(
     assert capsys.readouterr().err == ""
 
 
-def test_a_disk_that_refuses_in_the_middle(
-    split: ShardSplit, disk: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_disk_that_refuses_in_the_middle(split: ShardSplit, disk: Path, capsys: Capture) -> None:
     least = min(shard.bytes for shard in split.manifest.shards)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (least, before[1]))
@@ -221,19 +215,14 @@ def test_a_disk_that_refuses_in_the_middle(
     assert len(staged(split, disk)) == SHARDS
 
 
-def test_a_file_instead_of_a_folder(
-    split: ShardSplit, disk: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_file_instead_of_a_folder(split: ShardSplit, disk: Path, capsys: Capture) -> None:
     disk.touch()
     refused(split, disk, capsys, "File exists")
     assert images_of(split) == IMAGES
 
 
 def test_a_folder_that_may_not_be_written(
-    split: ShardSplit,
-    disk: Path,
-    capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    split: ShardSplit, disk: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     def deny(path: Path, *args: object, **kwargs: object) -> None:
         raise PermissionError(13, os.strerror(13), str(path))
@@ -243,18 +232,14 @@ def test_a_folder_that_may_not_be_written(
     assert images_of(split) == IMAGES
 
 
-def test_a_variable_names_the_disk(
-    split: ShardSplit, disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_names_the_disk(split: ShardSplit, disk: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("NODE_DISK", str(disk))
     stage("$NODE_DISK/shards", [split], copies=False)
     assert split.staged is not None
     assert split.staged.parent == disk / "shards"
 
 
-def test_a_variable_that_is_not_set(
-    split: ShardSplit, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_that_is_not_set(split: ShardSplit, capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.delenv("NODE_DISK", raising=False)
     refused(split, Path("$NODE_DISK"), capsys, "the variable is not set on this node")
     assert not Path("$NODE_DISK").exists()
@@ -285,7 +270,7 @@ def test_the_end_of_the_process_does_not_wait(split: ShardSplit, disk: Path) -> 
 
 
 def test_a_second_copier_waits_and_copies_nothing_twice(
-    split: ShardSplit, disk: Path, monkeypatch: pytest.MonkeyPatch
+    split: ShardSplit, disk: Path, monkeypatch: Patch
 ) -> None:
     first = start_copier(split, disk, "wait")
     met_at_work(disk)
