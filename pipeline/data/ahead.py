@@ -1,5 +1,6 @@
 """Work done ahead in a thread, so that a device is not kept waiting for its host."""
 
+import atexit
 import queue
 import threading
 from collections.abc import Generator, Iterator
@@ -38,6 +39,14 @@ def ahead(items: Iterator[T], depth: int, name: str) -> Generator[T, None, None]
             put((None, error, True))
 
     thread = threading.Thread(target=work, name=name, daemon=True)
+
+    def close() -> None:
+        # What it works with, DALI's graph among it, is not taken down under it.
+        is_closed.set()
+        thread.join(_CLOSE_S)
+
+    # A process may end with the generator still open, held by an error's traceback.
+    atexit.register(close)
     thread.start()
     try:
         while True:
@@ -48,6 +57,5 @@ def ahead(items: Iterator[T], depth: int, name: str) -> Generator[T, None, None]
                 return
             yield item  # type: ignore[misc]
     finally:
-        is_closed.set()
-        # What it works with, DALI's graph among it, is not taken down under it.
-        thread.join(_CLOSE_S)
+        close()
+        atexit.unregister(close)

@@ -1,5 +1,6 @@
 """Joins order, augmentation, DALI and mixing to the micro-batches of this rank."""
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ class Loader:
         Each is (B, img_size, img_size, 3) uint8 on the device; the place's ids are those of the
         images, substitutes included. For timing, operations and all but decoding can be left out.
         """
+        # What imports left behind stays to the end: Python need not search it every few batches.
+        gc.collect()
+        gc.freeze()
         augment, seed = self.config.augment, self.config.seed
         transforms = (
             train_transforms(augment, seed, place.epoch, place.ids, self.train.sizes(place.ids))
