@@ -15,6 +15,8 @@ def open_device(config: Config, world: World) -> torch.device:
     Raises PreflightError where a GPU is asked for and this rank has none.
     """
     if config.device == "cpu":
+        # Batches come in memory that is new each time: pages of 2 MiB spare most of the faults.
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         torch.set_num_threads(config.engine.cpu_threads)
         return torch.device("cpu")
     if not torch.cuda.is_available():

@@ -180,6 +180,8 @@ class Loader:
                 yield Place(step, epoch, index, order.micro_batch_ids(epoch, in_epoch, index))
 
     def _prepared(self, start: int) -> Iterator[Prepared]:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # each thread has its own
         augment, seed = self.config.augment, self.config.seed
         for place, pixels in self.pixel_batches(start):
             erasures = draw_erasures(augment, seed, place.epoch, place.ids)

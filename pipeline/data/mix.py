@@ -56,10 +56,18 @@ class Normaliser:
         size = count if self._is_on_gpu else 1
         for start in range(0, count, size):
             end = start + size
-            piece = pixels[start:end].float()
+            done = images[start:end]
+            piece = (
+                done
+                if self._dtype == torch.float32
+                else torch.empty_like(done, dtype=torch.float32)
+            )
+            piece.copy_(pixels[start:end])
             if mix is not None:
                 _mix_in(piece, pixels[count - end : count - start].flip(0), mix)
-            images[start:end] = piece.mul_(self._scale).add_(self._shift)
+            piece.mul_(self._scale).add_(self._shift)
+            if piece is not done:
+                done.copy_(piece)
         if erased is not None:
             _erase(images, erased)
         return images.permute(0, 3, 1, 2)

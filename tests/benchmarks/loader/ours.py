@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from pipeline.config import load
 from pipeline.data.loader import Loader
+from pipeline.device import open_device
 from pipeline.models.build import build_model
 from pipeline.plan import make_plan
 from pipeline.shards import open_split
+from pipeline.world import World
 from tests.benchmarks.loader.material import BATCH, SIDE, WORKERS, Material
 from tests.benchmarks.record import ROOT
 
@@ -47,9 +48,8 @@ def _loader(material: Material, *overrides: str) -> Loader:
         f"model.num_classes={material.classes}",
     ]
     config = load(ROOT / "configs/s12.yaml", [*settings, *overrides]).config
-    # As the training does it (pipeline.device).
-    torch.set_num_threads(config.engine.cpu_threads)
+    device = open_device(config, World())
     train = open_split(config.data.root, "train")
     plan = make_plan(config, 1, len(train), len(train))
     rates = build_model(config.model, config.seed, SIDE).drop_path_rates
-    return Loader(config, plan, 0, torch.device("cpu"), train, train, rates)
+    return Loader(config, plan, 0, device, train, train, rates)
