@@ -15,7 +15,7 @@ INSTALL_LOG := .venv/install.log
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: help demo test gpu lint format bench-shards bench-loader kill-shards clean
+.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ bench-shards: $(INSTALLED)  ## sharding beside its peers and limits, and its gro
 bench-loader: $(INSTALLED) $(PEERS_INSTALLED)  ## the loader beside FFCV, DALI, timm and torchvision (20 minutes)
 	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
 	$(BIN)/python tests/benchmarks/loader/contest.py $$PHOTOS --peers $(PEERS)
+
+bench-data: $(INSTALLED)  ## reading, a rank's start and the loader's memory (15 minutes)
+	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
+	$(BIN)/python tests/benchmarks/reading.py $$PHOTOS
+	$(BIN)/python tests/benchmarks/start.py
+	$(BIN)/python tests/benchmarks/memory.py $$PHOTOS --epochs 60
 
 kill-shards: $(INSTALLED)  ## kill sharding 20 times at random; its shards must not differ (1 minute)
 	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
