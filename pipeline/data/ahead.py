@@ -37,6 +37,9 @@ def ahead(items: Iterator[T], depth: int, name: str) -> Generator[T, None, None]
             put((None, None, True))
         except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
             put((None, error, True))
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
     thread = threading.Thread(target=work, name=name, daemon=True)
 

@@ -1,6 +1,6 @@
 """Images of a split, batch after batch: read ahead, decoded and transformed, not yet mixed."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class Images:
         batch_size: int,
         layers: int,
         decode_only: bool = False,
-    ) -> Iterator[Decoded]:
+    ) -> Generator[Decoded, None, None]:
         """A batch for each item of ``ids()`` and of ``transforms``, which belong together.
 
         ids: gives the same batches of at most ``batch_size`` sample ids at each call; layers:
@@ -39,13 +39,12 @@ class Images:
         DataError where a shard cannot be read, see Reader, or too many images cannot be decoded.
         """
         data = self._config.data
+        files = self.read(ids())
         requests = (
             Request(batch, jpegs, batch_transforms)
-            for batch, jpegs, batch_transforms in zip(
-                ids(), self.read(ids()), transforms, strict=True
-            )
+            for batch, jpegs, batch_transforms in zip(ids(), files, transforms, strict=True)
         )
-        return DecodeStream(
+        stream = DecodeStream(
             requests,
             self._settings(layers, decode_only),
             batch_size=batch_size,
@@ -54,8 +53,14 @@ class Images:
             device_id=self._device.index if self._device.type == "cuda" else None,
             bad=self.bad,
         )
+        try:
+            yield from stream
+        finally:
+            # Threads and DALI's buffers go now, not when Python next looks for garbage.
+            stream.close()
+            files.close()
 
-    def read(self, ids: Iterator[NDArray[np.int64]]) -> Iterator[Jpegs]:
+    def read(self, ids: Iterator[NDArray[np.int64]]) -> Generator[Jpegs, None, None]:
         """The files of each batch of sample ids, read ahead. Raises DataError, see Reader."""
         data = self._config.data
         return Reader(self.split, data.read_threads, data.read_timeout_s).batches(ids)

@@ -2,7 +2,7 @@
 
 import resource
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from functools import lru_cache
 from queue import SimpleQueue
@@ -33,7 +33,7 @@ class Reader:
         # A tar that falls out while a thread reads it stays open as long.
         self._tar = lru_cache(maxsize=max(1, files // 4))(Tar)
 
-    def batches(self, ids: Iterator[NDArray[np.int64]]) -> Iterator[Images]:
+    def batches(self, ids: Iterator[NDArray[np.int64]]) -> Generator[Images, None, None]:
         """The images of each (B,) sample ids, in that order.
 
         Raises DataError that names the shard which fails, or from which nothing comes for

@@ -85,7 +85,7 @@ class DecodeStream:
             _Single(partial(build, settings=on, batch_size=1, prefetch=1))
             for on in (replace(settings, decode_on_gpu=on_gpu) for on_gpu in decoders)
         ]
-        self._pipe = self._build(self._feed([]))
+        self._pipe: Any = self._build(self._feed([]))
 
     def __iter__(self) -> Iterator[Decoded]:
         return self
@@ -98,6 +98,12 @@ class DecodeStream:
         self._failures_in_a_row = 0
         request = self._in_flight.pop(0)
         return Decoded(_to_torch(images), self._bad.sources(request.ids))
+
+    def close(self) -> None:
+        """Give DALI's threads and memory back; the stream is no longer of use."""
+        self._pipe = None
+        self._singles.clear()
+        self._in_flight.clear()
 
     def _feed(self, undone: list[Request]) -> Iterator[tuple[Any, ...]]:
         yield from map(self._inputs_of, undone)
