@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--world", type=int, default=1, help="ranks (default 1)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.world < 1:
         raise UserError(f"--world {args.world} must be at least 1")
     config = load(args.config, args.overrides).config

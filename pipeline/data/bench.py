@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--seconds", type=float, default=5.0, help="per stage (default 5)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.seconds <= 0:
         raise UserError(f"--seconds {args.seconds:g} must be more than 0")
     config = load(args.config, args.overrides).config

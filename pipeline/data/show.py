@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--step", type=int, default=0, help="optimizer step (default 0)")
     parser.add_argument("--micro-batch", type=int, default=0, help="its number in the step")
     parser.add_argument("--images", type=int, default=32, help="at most so many (default 32)")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     config = load(args.config, args.overrides).config
     if args.images < 1:
         raise UserError(f"--images {args.images} must be at least 1")
@@ -112,7 +112,7 @@ def _load(config: Config, step: int, index: int) -> "tuple[MicroBatch, Mix | Non
         ("--micro-batch", index, plan.micro_batches),
     ):
         if not 0 <= value < count:
-            raise UserError(f"{flag} {value}: the training has {count}, counted from 0")
+            raise UserError(f"{flag} {value}: there are {count}, counted from 0")
     device = open_device(config, World())
     loader = Loader(config, plan, 0, device, train, val, np.zeros(0))
     batch = next(loader.steps(step)).slots[index]

@@ -29,7 +29,7 @@ def test_command(command: Callable, digit_shards: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "grid.png") as sheet:
         assert sheet.size[0] > 4 * 48
     for arguments, part in (
-        (("--micro-batch", "2"), "--micro-batch 2: the training has 2, counted from 0"),
+        (("--micro-batch", "2"), "--micro-batch 2: there are 2, counted from 0"),
         (("--out", tmp_path / "missing/grid.png"), "there is no folder"),
         (("--out", tmp_path / "grid.docx"), "unknown file extension"),
         (("augment.aa=augmix-m3",), "not 'augmix'"),
