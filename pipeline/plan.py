@@ -63,8 +63,8 @@ def make_plan(config: Config, world_size: int, train_samples: int, val_samples: 
         raise UserError(
             f"{world_size} ranks for train.global_batch / train.micro_batch = "
             f"{train.global_batch} / {train.micro_batch} = {micro_batches} micro-batches: each "
-            f"rank needs at least one; use at most {micro_batches} ranks or train.micro_batch="
-            f"{_largest_micro_batch(train.global_batch, world_size)}"
+            f"rank needs at least one; use at most {micro_batches} ranks or "
+            + _more_micro_batches(train.global_batch, world_size)
         )
     slots = -(-micro_batches // world_size)
     if config.engine.dtype == "bf16" and config.engine.zero_stage == 0 and slots > 1:
@@ -98,10 +98,12 @@ def make_plan(config: Config, world_size: int, train_samples: int, val_samples: 
     )
 
 
-def _largest_micro_batch(global_batch: int, world_size: int) -> int:
-    """The largest one that divides the global batch into at least one per rank."""
-    sizes = range(1, max(1, global_batch // world_size) + 1)
-    return max(size for size in sizes if global_batch % size == 0)
+def _more_micro_batches(global_batch: int, world_size: int) -> str:
+    """The setting that gives each rank at least one."""
+    if global_batch < world_size:
+        return f"a train.global_batch of at least {world_size}"
+    sizes = range(1, global_batch // world_size + 1)
+    return f"train.micro_batch={max(size for size in sizes if global_batch % size == 0)}"
 
 
 def open_splits(config: Config) -> tuple[ShardSplit, ShardSplit]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 LEVELS = 10
 """Magnitudes count in tenths of an operation's range (timm's _LEVEL_DENOM)."""
@@ -28,6 +29,7 @@ class RandAugmentPolicy:
     """inc: the variants of the operations that grow stronger with the magnitude."""
 
 
+@cache
 def parse_policy(text: str) -> RandAugmentPolicy:
     """Read a policy string. Raises ValueError that names the part that is not supported."""
     kind, *sections = text.split("-")

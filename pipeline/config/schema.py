@@ -7,7 +7,7 @@ often, and leave the sequence of losses as it is.
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.config.policy import parse_policy
 
@@ -99,11 +99,12 @@ class AugmentConfig(Section):
     std: Channels = (0.229, 0.224, 0.225)
     """Channel standard deviations, of pixels in 0..1."""
 
-    @model_validator(mode="after")
-    def _policy(self) -> Self:
-        if self.aa is not None:
-            parse_policy(self.aa)
-        return self
+    @field_validator("aa")
+    @classmethod
+    def _policy(cls, aa: str | None) -> str | None:
+        if aa is not None:
+            parse_policy(aa)
+        return aa
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

@@ -117,14 +117,12 @@ def bound(stages: list[Stage], config: Config, cpus: int) -> str:
 
 def _loader(config: Config) -> "Loader":
     import numpy as np
-    import torch
 
     from pipeline.data.loader import Loader
     from pipeline.device import open_device
     from pipeline.plan import make_plan, open_splits
 
     device = open_device(config, World())
-    torch.set_num_threads(config.engine.cpu_threads)
     train, val = open_splits(config)
     plan = make_plan(config, 1, len(train), len(val))
     return Loader(config, plan, 0, device, train, val, np.zeros(0))

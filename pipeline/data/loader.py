@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ class Loader:
                 wait_s += time.perf_counter() - began
                 assert prepared.place.step == number
                 slots.append(self._micro_batch(prepared))
-            empty = [self._empty_slot(slots[0])] * (self.plan.slots - mine)
+            empty = [replace(slots[0], is_empty=True)] * (self.plan.slots - mine)
             yield Step(number, slots + empty, wait_s)
 
     def file_batches(self, start: int) -> Iterator[Sequence[NDArray[np.uint8]]]:
@@ -212,12 +212,6 @@ class Loader:
             targets=targets,
             drop_path=scales,
             torch_seed=torch_seed(config.seed, place.step, place.index),
-        )
-
-    @staticmethod
-    def _empty_slot(like: MicroBatch) -> MicroBatch:
-        return MicroBatch(
-            like.index, like.images, like.targets, like.drop_path, like.torch_seed, is_empty=True
         )
 
     def _labels(self, split: ShardSplit, ids: NDArray[np.int64]) -> Tensor:

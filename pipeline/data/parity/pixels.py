@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.config.schema import AugmentConfig, EvaluateConfig
 from pipeline.data.augment.operations import Op
 from pipeline.data.augment.transforms import Transforms, eval_transforms, train_transforms
+from pipeline.data.dali.operations import fill_of
 from pipeline.data.parity import ours
 from pipeline.data.parity.images import Picture, sizes_of
 from pipeline.data.parity.reference import pixels as theirs
@@ -134,7 +135,7 @@ def _drawn_rows(pictures: Sequence[Picture], augment: AugmentConfig) -> Iterator
     t = _drawn(pictures, augment)
     (found,) = ours.transformed([picture.file for picture in pictures], [t], augment)
     timms = _timms(pictures, t)
-    fill, operations = ours.fill_of(augment), t.operations
+    fill, operations = fill_of(augment), t.operations
     for row, layer in np.ndindex(operations.ops.shape):
         op = Op(int(operations.ops[row, layer]))
         # Warps are bilinear in DALI; see the rows of the operations.

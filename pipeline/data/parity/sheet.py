@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.config.schema import AugmentConfig, EvaluateConfig
 from pipeline.data.augment.operations import Op
 from pipeline.data.augment.transforms import eval_transforms
+from pipeline.data.dali.operations import fill_of
 from pipeline.data.parity import ours
 from pipeline.data.parity.images import Picture, sizes_of, squares_of
 from pipeline.data.parity.operations import Case, our_pixels, their_pixels
@@ -109,7 +110,7 @@ def _crop_strips(photographs: Sequence[Picture], augment: AugmentConfig) -> Iter
 
 
 def _operation_strips(photographs: Sequence[Picture], augment: AugmentConfig) -> Iterator[Strip]:
-    fill = ours.fill_of(augment)
+    fill = fill_of(augment)
     squares = squares_of(photographs, augment.img_size)
     for number, (case, found) in enumerate(
         zip(_CASES, our_pixels(squares, _CASES, fill), strict=True)
