@@ -1,4 +1,4 @@
-"""Typed configuration: schema.py says what there is, load.py reads it."""
+"""Typed configuration: schema/ says what there is, load.py reads it."""
 
 from pipeline.config.flatten import dotted
 from pipeline.config.load import Loaded, load, read_resolved
