@@ -21,9 +21,9 @@ class Collective:
     def __init__(self, world: World):
         self.world = world
 
-    def agree(self, flag: bool) -> bool:
-        """True on every rank if it is true on any."""
-        return bool(self.total(torch.tensor([int(flag)])).item())
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag: true on every rank if it is true on any."""
+        return tuple(bool(count) for count in self.total(torch.tensor(flags, dtype=torch.int64)))
 
     def total(self, values: Tensor) -> Tensor:
         """Sum over the ranks, in place and returned. values: any shape, on the CPU."""

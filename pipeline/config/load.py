@@ -5,7 +5,7 @@ Precedence: schema defaults < the ``extends`` parent < the file < ``section.key=
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -40,20 +40,16 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     problems: list[str] = []
     leaves = {"name": Leaf(path.stem, "file name")}
     leaves |= _with_parents(path, problems, [])
-    for override in overrides:
-        _apply_override(override, leaves, problems)
-    values = _nest(leaves, problems)
-    config: Config | None = None
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        problems += [_describe(details, leaves) for details in error.errors()]
-    if config is None or problems:
-        listed = "".join(f"\n  {problem}" for problem in dict.fromkeys(problems))
-        count = len(dict.fromkeys(problems))
-        raise UserError(f"{path}: {count} problem{'s' * (count > 1)}{listed}")
-    places = {key: leaves[key].place if key in leaves else DEFAULT for key in dotted(config)}
-    return Loaded(config, places)
+    return _checked(str(path), leaves, overrides, problems)
+
+
+def load_settings(settings: Mapping[str, Any], place: str, overrides: Sequence[str] = ()) -> Loaded:
+    """A config from settings by dotted key that another file keeps; ``place`` names it.
+
+    Raises UserError as ``load`` does.
+    """
+    leaves = {key: Leaf(value, place) for key, value in settings.items()}
+    return _checked(place, leaves, overrides, [])
 
 
 def read_resolved(path: Path) -> Config:
@@ -84,6 +80,25 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _checked(
+    source: str, leaves: dict[str, Leaf], overrides: Sequence[str], problems: list[str]
+) -> Loaded:
+    for override in overrides:
+        _apply_override(override, leaves, problems)
+    values = _nest(leaves, problems)
+    config: Config | None = None
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems += [_describe(details, leaves) for details in error.errors()]
+    if config is None or problems:
+        listed = "".join(f"\n  {problem}" for problem in dict.fromkeys(problems))
+        count = len(dict.fromkeys(problems))
+        raise UserError(f"{source}: {count} problem{'s' * (count > 1)}{listed}")
+    places = {key: leaves[key].place if key in leaves else DEFAULT for key in dotted(config)}
+    return Loaded(config, places)
 
 
 def _with_parents(path: Path, problems: list[str], children: list[Path]) -> dict[str, Leaf]:

@@ -23,6 +23,8 @@ class MicroBatch:
     """For layers that draw by themselves."""
     is_empty: bool = False
     """A slot without a micro-batch: its loss counts nothing."""
+    ids: tuple[int, ...] = ()
+    """Sample ids of the images, substitutes included."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from pipeline.data.ahead import ahead
 from pipeline.data.augment.drop_path import drop_path_scales, torch_seed
 from pipeline.data.augment.erasing import draw_erasures
 from pipeline.data.augment.mixing import draw_mix
-from pipeline.data.augment.transforms import eval_transforms, operation_layers, train_transforms
+from pipeline.data.augment.transforms import operation_layers, train_transforms
 from pipeline.data.bad_samples import check_bad_samples
 from pipeline.data.batches import EvalBatch, MicroBatch, Step
+from pipeline.data.evaluation import eval_batches
 from pipeline.data.images import Images
 from pipeline.data.mix import DTYPES, HostErasures, Normaliser, mixed_targets, to_host
 from pipeline.data.order import make_order
@@ -127,21 +128,8 @@ class Loader:
 
     def evaluation(self) -> Iterator[EvalBatch]:
         """This rank's part of the validation split; over the ranks every id comes once."""
-        size, mine = self.config.evaluate.batch_size, self.plan.eval_batches_of(self.rank)
-
-        def batches() -> Iterator[NDArray[np.int64]]:
-            for index in mine:
-                end = min((index + 1) * size, len(self.val))
-                yield np.arange(index * size, end, dtype=np.int64)
-
-        transforms = (
-            eval_transforms(self.config.evaluate, self.config.augment.img_size, self.val.sizes(ids))
-            for ids in batches()
-        )
-        decoded = self._val_images.decoded(batches, transforms, size, layers=0)
-        for index, ids in zip(mine, batches(), strict=True):
-            images = self._normalised(next(decoded).pixels)
-            yield EvalBatch(index, ids, images, self._labels(self.val, ids).to(self.device))
+        mine = self.plan.eval_batches_of(self.rank)
+        yield from eval_batches(self.config, self._val_images, self._normalised, self.device, mine)
         nothing = np.zeros(0, np.int64)
         for _ in range(-(-self.plan.eval_batches // self.plan.world_size) - len(mine)):
             labels = self._labels(self.val, nothing).to(self.device)
@@ -212,6 +200,7 @@ class Loader:
             targets=targets,
             drop_path=scales,
             torch_seed=torch_seed(config.seed, place.step, place.index),
+            ids=tuple(place.ids.tolist()),
         )
 
     def _labels(self, split: ShardSplit, ids: NDArray[np.int64]) -> Tensor:

@@ -1,28 +1,24 @@
 """The paper's MetaFormer (Yu et al., arXiv 2111.11418), with timm's names in its state dict.
 
 Differences to timm's poolformer, which is not quite the paper's model: the head normalises
-over C, H and W before the mean over H and W, and patch embeddings keep PyTorch's default init.
+the map before the mean over H and W, and patch embeddings keep PyTorch's default init.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.layers import GroupNorm1, Mlp, trunc_normal_
-from timm.models.metaformer import Pooling
+from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-_NORM_EPS = 1e-5
+from pipeline.models.norms import norm
+from pipeline.models.stages import StagePlan
+from pipeline.models.token_mixers import require_side, token_mixer
 
-
-def token_mixer(kind: str, pool_size: int) -> nn.Module:
-    """The module that mixes tokens: (B, C, H, W) to the same shape."""
-    if kind == "pooling":
-        return Pooling(pool_size)
-    if kind == "identity":
-        return nn.Identity()
-    raise ValueError(f"unknown token mixer {kind!r}")
+_ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class LayerScale(nn.Module):
@@ -37,27 +33,39 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Two residual branches: the token mixer, then the channel MLP."""
+    """Two residual branches: the token mixer, then the channel MLP.
 
-    def __init__(self, dim: int, mixer: str, pool_size: int, layer_scale_init: float):
+    mlp None is the ablation without it: the identity in its place, norm and scale kept.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        kind_of_norm: str,
+        mixer: nn.Module,
+        mlp: nn.Module | None,
+        layer_scale_init: float,
+        residual: bool,
+    ):
         super().__init__()
-        self.norm1 = GroupNorm1(dim, eps=_NORM_EPS)
-        self.token_mixer = token_mixer(mixer, pool_size)
+        self.residual = residual
+        self.norm1 = norm(kind_of_norm, dim)
+        self.token_mixer = mixer
         self.layer_scale1 = LayerScale(dim, layer_scale_init)
-        self.norm2 = GroupNorm1(dim, eps=_NORM_EPS)
-        self.mlp = Mlp(dim, 4 * dim, use_conv=True)
+        self.norm2 = norm(kind_of_norm, dim)
+        self.mlp = mlp or nn.Identity()
         self.layer_scale2 = LayerScale(dim, layer_scale_init)
 
     def forward(self, x: Tensor, branch_scales: Tensor | None) -> Tensor:
         """x: (B, C, H, W); branch_scales: (B, 2) of drop path, None is no drop."""
-        branch = self.layer_scale1(self.token_mixer(self.norm1(x)))
-        x = x + (
-            branch if branch_scales is None else branch * branch_scales[:, 0, None, None, None]
-        )
-        branch = self.layer_scale2(self.mlp(self.norm2(x)))
-        return x + (
-            branch if branch_scales is None else branch * branch_scales[:, 1, None, None, None]
-        )
+        first, second = (None, None) if branch_scales is None else branch_scales.unbind(1)
+        x = self._join(x, self.layer_scale1(self.token_mixer(self.norm1(x))), first)
+        return self._join(x, self.layer_scale2(self.mlp(self.norm2(x))), second)
+
+    def _join(self, x: Tensor, branch: Tensor, scales: Tensor | None) -> Tensor:
+        if scales is not None:
+            branch = branch * scales[:, None, None, None]
+        return x + branch if self.residual else branch
 
 
 class PatchEmbedding(nn.Module):
@@ -72,28 +80,44 @@ class PatchEmbedding(nn.Module):
 
 
 class Stage(nn.Module):
-    """An optional downsampling by 2, then blocks of one width."""
+    """A downsampling by 2 (not in the first), perhaps positions, then blocks of one width."""
 
-    def __init__(self, in_dim: int, dim: int, blocks: Sequence[Block]):
+    def __init__(self, in_dim: int | None, plan: StagePlan, blocks: Sequence[Block]):
         super().__init__()
-        downsamples = in_dim != 0
-        self.downsample = PatchEmbedding(in_dim, dim, 3, 2, 1) if downsamples else nn.Identity()
+        self.side = plan.side
+        self.grad_checkpointing = False
+        self.downsample = (
+            nn.Identity() if in_dim is None else PatchEmbedding(in_dim, plan.dim, 3, 2, 1)
+        )
+        self.pos_embed = (
+            nn.Parameter(torch.zeros(1, plan.dim, plan.side, plan.side))
+            if plan.has_pos_embed
+            else None
+        )
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, branch_scales: Tensor | None) -> Tensor:
         """branch_scales: (B, 2 × blocks) or None."""
         x = self.downsample(x)
+        if self.pos_embed is not None:
+            require_side(x, self.side, "the position embedding of token_mixers=attention")
+            x = x + self.pos_embed
         for i, block in enumerate(self.blocks):
-            x = block(x, None if branch_scales is None else branch_scales[:, 2 * i : 2 * i + 2])
+            scales = None if branch_scales is None else branch_scales[:, 2 * i : 2 * i + 2]
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                # A block draws nothing, so there is no generator to restore.
+                x = checkpoint(block, x, scales, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, scales)
         return x
 
 
 class Head(nn.Module):
-    """GroupNorm(1) on the map, mean over H and W, linear."""
+    """Norm of the map, mean over H and W, linear."""
 
-    def __init__(self, dim: int, num_classes: int):
+    def __init__(self, dim: int, kind_of_norm: str, num_classes: int):
         super().__init__()
-        self.norm = GroupNorm1(dim, eps=_NORM_EPS)
+        self.norm = norm(kind_of_norm, dim)
         self.fc = nn.Linear(dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,41 +127,53 @@ class Head(nn.Module):
 class MetaFormer(nn.Module):
     """Images (B, 3, H, W) to logits (B, num_classes).
 
-    Drop path takes its per-image scales as an argument; the module draws nothing.
+    Drop path takes its per-image scales as an argument; the module draws nothing. Random
+    matrices come from ``seed`` by a generator of their own, other weights from torch's.
     """
 
     def __init__(
         self,
-        depths: Sequence[int],
-        dims: Sequence[int],
-        token_mixers: Sequence[str],
-        pool_size: int,
+        plans: Sequence[StagePlan],
+        act: str,
+        residual: bool,
+        mlp: bool,
         layer_scale_init: float,
         num_classes: int,
         drop_path: float,
+        seed: int,
     ):
         super().__init__()
-        self.depths = tuple(depths)
-        blocks = sum(depths)
+        self.depths = tuple(plan.depth for plan in plans)
         # Both branches of a block share its rate; it grows linearly over the blocks.
-        self.drop_path_rates: NDArray[np.float64] = np.linspace(0, drop_path, blocks).repeat(2)
-        self.stem = PatchEmbedding(3, dims[0], 7, 4, 2)
-        self.stages = nn.ModuleList(
-            Stage(
-                in_dim=dims[i - 1] if i else 0,
-                dim=dims[i],
-                blocks=[
-                    Block(dims[i], token_mixers[i], pool_size, layer_scale_init)
-                    for _ in range(depth)
-                ],
+        self.drop_path_rates: NDArray[np.float64] = np.linspace(
+            0, drop_path, sum(self.depths)
+        ).repeat(2)
+        generator = torch.Generator().manual_seed(seed)
+        channel_mlp = partial(Mlp, act_layer=_ACTIVATIONS[act], use_conv=True)
+
+        def block(plan: StagePlan) -> Block:
+            return Block(
+                plan.dim,
+                plan.norm,
+                token_mixer(plan, generator),
+                channel_mlp(plan.dim, 4 * plan.dim) if mlp else None,
+                layer_scale_init,
+                residual,
             )
-            for i, depth in enumerate(depths)
+
+        self.stem = PatchEmbedding(3, plans[0].dim, 7, 4, 2)
+        self.stages = nn.ModuleList(
+            Stage(plans[i - 1].dim if i else None, plan, [block(plan) for _ in range(plan.depth)])
+            for i, plan in enumerate(plans)
         )
-        self.head = Head(dims[-1], num_classes)
+        self.head = Head(plans[-1].dim, plans[-1].norm, num_classes)
         self._init_weights()
 
     def forward(self, images: Tensor, drop_path_scales: Tensor | None = None) -> Tensor:
-        """drop_path_scales: (B, 2 × blocks), 0 or 1 / (1 - rate) per branch; None in evaluation."""
+        """drop_path_scales: (B, 2 × blocks), 0 or 1 / (1 - rate) per branch; None in evaluation.
+
+        Raises UserError where a mixer is tied to another image size.
+        """
         x = self.stem(images)
         start = 0
         for depth, stage in zip(self.depths, self.stages, strict=True):
@@ -146,9 +182,15 @@ class MetaFormer(nn.Module):
             start = end
         return self.head(x)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep each block's input alone for the backward pass, and compute the rest again."""
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.grad_checkpointing = enable
+
     def _init_weights(self) -> None:
         for name, module in self.named_modules():
-            # Patch embeddings keep PyTorch's default, as in the original.
+            # Other convolutions keep PyTorch's default, as in the original.
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and ".mlp." in name):
                 trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:

@@ -9,14 +9,15 @@ from pipeline.data.loader import Loader
 from pipeline.data.staging import stage
 from pipeline.device import open_device
 from pipeline.engine import Engine
-from pipeline.evaluate import evaluate
-from pipeline.models.build import build_model
+from pipeline.evaluate.scores import evaluate
 from pipeline.optim import Schedule, build_optimizer
 from pipeline.plan import due, make_plan, open_splits
 from pipeline.preempt import StopRequest
 from pipeline.tracking.claim import claim
 from pipeline.tracking.session import tracking
+from pipeline.train.faults import Faults
 from pipeline.train.meter import Meter
+from pipeline.train.start import start_model
 from pipeline.train.view import Result, View
 from pipeline.world import World
 
@@ -35,14 +36,16 @@ def train(
     train_split, val_split = splits
     plan = make_plan(config, world.size, len(train_split), len(val_split))
 
-    model = build_model(config.model, config.seed, config.augment.img_size)
-    engine = Engine(model, build_optimizer(model, config.optim, plan.lr_peak), config, plan)
+    model = start_model(config, device)
+    optimizer = build_optimizer(model, config.optim, plan.lr_peak)
+    engine = Engine(model, optimizer, config, plan, collective)
     # Only now: a config that cannot be built leaves no run behind.
     folder = collective.on_main(lambda: claim(config, splits))
     schedule = Schedule(config.optim, config.train, plan)
     loader = Loader(config, plan, world.rank, device, train_split, val_split, model.drop_path_rates)
-    checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint.keep_last)
-    meter = Meter(config, plan, collective, device)
+    checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint)
+    faults = Faults(config.engine, collective, checkpoints)
+    meter = Meter(plan, collective, device)
 
     progress = checkpoints.restore(engine, loader.blank_images())
     meter.resume(progress)
@@ -50,9 +53,10 @@ def train(
         view = View(config, plan, folder, world, progress.step)
         for step in loader.steps(progress.step):
             lr = schedule.lr(step.number)
-            progress = meter.add(progress, step, engine.train_step(step, lr))
+            result = engine.train_step(step, lr)
+            progress = faults.settle(meter.add(progress, step, result), result, engine, tracker)
             done, total, epoch = progress.step, plan.total_steps, plan.steps_per_epoch
-            stopping = collective.agree(stop.requested)
+            stopping, overdue = collective.agree(stop.requested, checkpoints.is_overdue)
             metrics: dict[str, float] = {}
 
             if due(done, config.tracking.every_steps, total):
@@ -62,19 +66,16 @@ def train(
             if due(done, config.evaluate.every_epochs * epoch, total):
                 scores = evaluate(engine, loader, collective)
                 metrics |= scores.metrics()
-                progress = evaluated(progress, scores.top1)
+                progress = evaluated(progress, scores.top1_of_best)
             tracker.log(metrics, done)
-            if (
-                stopping
-                or due(done, config.checkpoint.every_epochs * epoch, total)
-                or due(done, config.checkpoint.every_steps, total)
-            ):
-                checkpoints.save(engine, meter.carry(progress))
+            if stopping or overdue or checkpoints.due(done, epoch, total):
+                last = stopping or done == total
+                checkpoints.save(engine, meter.carry(progress), must=last)
             meter.go_on(paused)
             view.update(done, metrics)
             if stopping:
                 break
-        result = view.close(progress, tracker.link, resume_command)
-        tracker.end("FINISHED" if result.is_complete else stop.end_status, result.summary())
+        end = view.close(progress, tracker.link, resume_command)
+        tracker.end("FINISHED" if end.is_complete else stop.end_status, end.summary())
     collective.close()
-    return result
+    return end

@@ -8,7 +8,6 @@ import torch
 
 from pipeline.checkpoint import Progress
 from pipeline.collective import Collective
-from pipeline.config import Config
 from pipeline.data.batches import Step
 from pipeline.engine import StepResult
 from pipeline.errors import DivergedError
@@ -18,10 +17,9 @@ from pipeline.plan import Plan
 class Meter:
     """Loss, speed and divergence since the last journal entry."""
 
-    def __init__(self, config: Config, plan: Plan, collective: Collective, device: torch.device):
+    def __init__(self, plan: Plan, collective: Collective, device: torch.device):
         self._plan = plan
         self._collective = collective
-        self._max_skipped = config.engine.max_skipped_steps
         # fp64 per micro-batch: the mean does not depend on who computed which.
         self._sums = torch.zeros(plan.micro_batches, dtype=torch.float64, device=device)
         self._restart_clock()
@@ -35,24 +33,17 @@ class Meter:
         self._restart_clock()
 
     def add(self, progress: Progress, step: Step, result: StepResult) -> Progress:
-        """Count a step. Raises DivergedError after too many skipped ones in a row."""
+        """Count a step."""
         if not result.is_skipped:  # its loss may be NaN, and it changed nothing
             self._sums += result.losses.double()
         self._timed_steps += 1
         self._wait_s += step.wait_s
         self._grad_norm = result.grad_norm
-        skipped = progress.skipped_in_a_row + 1 if result.is_skipped else 0
-        if skipped >= self._max_skipped:
-            raise DivergedError(
-                f"steps {step.number + 2 - skipped} to {step.number + 1}: {skipped} in a row had "
-                f"inf or NaN gradients (engine.max_skipped_steps={self._max_skipped}); lower "
-                "optim.lr_base, raise optim.warmup_epochs or set optim.clip_grad=1.0"
-            )
         return replace(
             progress,
             step=step.number + 1,
             updates=progress.updates + (not result.is_skipped),
-            skipped_in_a_row=skipped,
+            skipped_in_a_row=progress.skipped_in_a_row + 1 if result.is_skipped else 0,
             skipped_steps=progress.skipped_steps + result.is_skipped,
             loss_steps=progress.loss_steps + (not result.is_skipped),
             top1=None,

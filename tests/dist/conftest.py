@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def ranks() -> Callable[..., list["subprocess.Popen[str]"]]:
     """Start ``python ARGS`` once per rank; returns the processes."""
 
-    def start(world: int, args: Sequence[object], cwd: Path = ROOT) -> list["subprocess.Popen[str]"]:
+    def start(
+        world: int, args: Sequence[object], cwd: Path = ROOT
+    ) -> list["subprocess.Popen[str]"]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

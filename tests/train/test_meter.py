@@ -16,9 +16,7 @@ from pipeline.plan import make_plan
 from pipeline.train.meter import Meter
 from pipeline.world import World
 
-CONFIG = Config.model_validate(
-    {"train": {"global_batch": 4, "micro_batch": 2}, "engine": {"max_skipped_steps": 3}}
-)
+CONFIG = Config.model_validate({"train": {"global_batch": 4, "micro_batch": 2}})
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def collective() -> Iterator[Collective]:
 
 def fed(collective: Collective, losses: list[tuple[float, bool]]) -> tuple[Meter, Progress]:
     """A meter after steps with these losses (of both micro-batches) and skip flags."""
-    meter = Meter(CONFIG, make_plan(CONFIG, 1, 100, 10), collective, torch.device("cpu"))
+    meter = Meter(make_plan(CONFIG, 1, 100, 10), collective, torch.device("cpu"))
     progress = Progress()
     for number, (loss, is_skipped) in enumerate(losses):
         result = StepResult(torch.tensor([loss, loss]), 1.0, is_skipped)
@@ -49,11 +47,6 @@ def test_a_tolerated_skip_leaves_the_mean_of_the_others(collective: Collective) 
 def test_nothing_but_skips_has_no_loss(collective: Collective) -> None:
     meter, progress = fed(collective, [(math.nan, True), (math.nan, True)])
     assert "train/loss" not in meter.collect(progress, 1e-3)[0]
-
-
-def test_too_many_skips_in_a_row_stop(collective: Collective) -> None:
-    with pytest.raises(DivergedError, match="steps 2 to 4: 3 in a row"):
-        fed(collective, [(1.0, False), *[(math.nan, True)] * 3])
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_is_saved(collective: Collective) -> None:

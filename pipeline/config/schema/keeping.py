@@ -15,6 +15,8 @@ class CheckpointConfig(Section):
     """Epochs between checkpoints."""
     every_steps: Annotated[Count | None, Free] = None
     """Optimizer steps between checkpoints, beside those at epochs' ends; null is off."""
+    every_minutes: Annotated[Positive | None, Free] = 10.0
+    """Minutes between checkpoints, beside the others; null is off."""
     keep_last: Annotated[Count, Free] = 2
     """Newest checkpoints to keep; the best one stays as well."""
 

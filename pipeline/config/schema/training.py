@@ -24,6 +24,8 @@ class OptimConfig(Section):
     """Epsilon of the optimizer."""
     clip_grad: Positive | None = None
     """Largest gradient norm; null is off."""
+    model_ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of a moving average of the weights, evaluated beside them; null is off."""
     sched: Literal["cosine"] = "cosine"
     """Schedule of the learning rate."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
@@ -73,7 +75,13 @@ class EngineConfig(Section):
     """Threads per rank of torch on CPU; sums depend on it."""
     cpu_tasks: Annotated[Count, Free] = 1
     """Processes per node where device is cpu; on GPUs it is one per GPU."""
-    max_skipped_steps: Annotated[Count, Free] = 10
-    """Stop after this many steps in a row with inf or NaN gradients."""
+    grad_checkpointing: Annotated[bool, Free] = False
+    """Keep only the blocks' inputs for the backward pass and compute the rest again."""
+    compile: bool = False
+    """Compile the model with torch.compile at the start."""
+    max_skipped_steps: Count = 10
+    """Steps in a row with inf or NaN gradients that bring the last checkpoint's weights back."""
+    max_rollbacks: Annotated[int, Field(ge=0), Free] = 3
+    """Such returns; where another would be needed, the run ends with exit code 5."""
     timeout_s: Annotated[Count, Free] = 600
     """How long a rank waits for the others before the job ends."""

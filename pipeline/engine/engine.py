@@ -1,0 +1,197 @@
+"""A model under DeepSpeed: optimizer steps, predictions, and who is to blame for a bad step."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pipeline.collective import Collective
+from pipeline.config import Config
+from pipeline.data.batches import MicroBatch, Step
+from pipeline.engine.start import start
+from pipeline.engine.state import State
+from pipeline.models.batch_norm import StepStatistics
+from pipeline.plan import Plan
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """A micro-batch whose loss or gradients are not finite."""
+
+    micro_batch: int
+    sample_ids: tuple[int, ...]
+    bad_sample_ids: tuple[int, ...]
+    """Those of them whose logits are not finite; none where only gradients are not."""
+    loss: float
+    parameters: tuple[str, ...]
+    """Names of those whose gradients are not finite, last layer first."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step left behind on this rank."""
+
+    losses: Tensor
+    """(micro_batches,) fp32 on the device: the mean loss of each one computed here, else 0."""
+    grad_norm: float | None
+    is_skipped: bool
+    """The gradients held inf or NaN: weights, moments and statistics are as before."""
+    culprits: tuple[Culprit, ...] = ()
+    """Where it is skipped: those among this rank's micro-batches."""
+
+
+class Engine:
+    """A model, its optimizer and DeepSpeed; ``state`` is all that a checkpoint keeps of them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: Config,
+        plan: Plan,
+        collective: Collective,
+    ):
+        self._plan, self._collective = plan, collective
+        self._smoothing = config.augment.smoothing
+        # Of the model in fp32; the engine rounds its own to its dtype.
+        weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        deepspeed, self._engine = start(model, optimizer, config, plan)
+        self.device = torch.device(self._engine.device)
+        self.module: nn.Module = self._engine.module
+        self.state = State(
+            deepspeed,
+            self._engine,
+            config.engine.zero_stage,
+            plan.world_size,
+            weights,
+            config.optim.model_ema_decay,
+        )
+        self._grad_norm: Tensor | float = 0.0
+        self._statistics = StepStatistics(self.module, plan.micro_batches)
+
+    def train_step(self, step: Step, lr: float) -> StepResult:
+        """Forward, backward and update over this rank's slots."""
+        losses, is_skipped = self._run(step, lr)
+        if is_skipped:
+            return StepResult(losses, None, True, self._culprits(step))
+        self.state.update_average()
+        return StepResult(losses, float(self._grad_norm), False)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """images: (B, 3, H, W). Returns (B, num_classes) fp32, in evaluation mode."""
+        self._engine.eval()
+        return self._engine(images, None).float()
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters, in the same order on every rank."""
+        return self.module.named_parameters()
+
+    def create_moments(self, like: Tensor) -> None:
+        """Let the optimizer make its moments, by a step of zero gradient at a rate of 0.
+
+        like: (B, 3, H, W) images. Moments can be written only after one step.
+        """
+        self._engine.train()
+        self._set_lr(0.0)
+        for _ in range(self._plan.slots):
+            self._engine.backward(self._engine(like, None).float().sum() * 0.0)
+            self._engine.step()
+        self.state.moments_were_made()
+
+    def _run(self, step: Step, lr: float) -> tuple[Tensor, bool]:
+        """One step of all slots. Returns losses as in StepResult, and whether it was skipped."""
+        self._engine.train()
+        self._set_lr(lr)
+        losses = torch.zeros(self._plan.micro_batches, device=self.device)
+        is_applied = True
+        for slot in step.slots:
+            loss, _ = self._backward(slot)
+            if not slot.is_empty:
+                losses[slot.index] = loss
+                if self._statistics:
+                    self._statistics.note(slot.index)
+            is_applied = self._update()
+        if self._statistics:
+            table = self._collective.total(self._statistics.take())
+            if is_applied:
+                self._statistics.apply(table)
+        return losses, not is_applied
+
+    def _backward(self, slot: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Forward and backward of one slot; returns its mean loss and its logits, detached."""
+        torch.manual_seed(slot.torch_seed)
+        logits = self._engine(slot.images, slot.drop_path).float()
+        loss = cross_entropy(logits, slot.targets, label_smoothing=self._smoothing)
+        # DeepSpeed averages over all slots of all ranks, the empty ones too.
+        self._engine.backward(loss * (0.0 if slot.is_empty else self._plan.loss_scale))
+        return loss.detach(), logits.detach()
+
+    def _update(self) -> bool:
+        """End a slot; after the last one, DeepSpeed updates. Returns whether it did not skip."""
+        if hasattr(self._engine.optimizer, "overflow"):
+            self._engine.step()
+            self._grad_norm = self._engine.get_global_grad_norm()
+            return self._engine.was_step_applied()
+        # Stage 0 in fp32 is the bare optimizer: nothing in DeepSpeed looks at its gradients.
+        is_finite = True
+        if self._engine.is_gradient_accumulation_boundary():
+            gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+            self._grad_norm = torch.nn.utils.get_total_norm(gradients)
+            is_finite = bool(torch.isfinite(self._grad_norm))
+            if not is_finite:
+                self._engine.zero_grad()
+        self._engine.step()
+        return is_finite
+
+    def _culprits(self, step: Step) -> tuple[Culprit, ...]:
+        """Repeat a skipped step and watch each gradient, under every ZeRO stage alike."""
+        found: list[Culprit] = []
+        with self._watched_gradients() as bad_parameters:
+            for slot in step.slots:
+                bad_parameters.clear()
+                loss, logits = self._backward(slot)
+                rows = (~torch.isfinite(logits).all(1)).nonzero().flatten().tolist()
+                if not slot.is_empty and (bad_parameters or not torch.isfinite(loss)):
+                    ids = tuple(slot.ids[row] for row in rows) if slot.ids else ()
+                    found.append(
+                        Culprit(slot.index, slot.ids, ids, float(loss), tuple(bad_parameters))
+                    )
+                self._update()
+        if self._statistics:
+            self._statistics.take()
+        return tuple(found)
+
+    @contextlib.contextmanager
+    def _watched_gradients(self) -> Iterator[list[str]]:
+        """Within, the list grows by the parameters whose gradients are not finite.
+
+        All gradients become NaN, so that DeepSpeed skips what is computed here.
+        """
+        bad: list[str] = []
+
+        def hook_of(name: str) -> Callable[[Tensor], Tensor]:
+            def hook(gradient: Tensor) -> Tensor:
+                if not bool(torch.isfinite(gradient).all()):
+                    bad.append(name)
+                return torch.full_like(gradient, torch.nan)
+
+            return hook
+
+        handles = [
+            parameter.register_hook(hook_of(name))
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad
+        ]
+        try:
+            yield bad
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr

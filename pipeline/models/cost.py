@@ -1,0 +1,112 @@
+"""What a model costs: parameters, multiply-adds, activations; counted, nothing is computed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.config import Config
+from pipeline.config.schema import ModelConfig
+from pipeline.models.build import TimmModel, build_model
+from pipeline.models.metaformer import MetaFormer
+
+ACTIVATION_METHOD = (
+    "storages that autograd keeps between forward and backward pass, weights apart, each once; "
+    "fused attention, loss included"
+)
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a model or a part of it."""
+
+    trained: int
+    """Parameters that training changes."""
+    frozen: int
+    """Other parameters, and the random matrices of mixers."""
+    macs: int
+    """Multiply-adds of one image in convolutions and matrix products."""
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """A model as a whole, and part by part."""
+
+    total: Cost
+    parts: dict[str, Cost]
+    """By module name: stem, stages.0, ..., head; empty for timm's models."""
+
+
+def model_cost(config: ModelConfig, img_size: int) -> ModelCost:
+    """Count on the meta device, so no weight takes memory. Raises UserError as build_model does."""
+    with torch.device("meta"):
+        model = build_model(config, 0, img_size).eval()
+        images = torch.empty(1, 3, img_size, img_size)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(images)
+    counts = counter.get_flop_counts()
+    parts: dict[str, Cost] = {}
+    if isinstance(model, MetaFormer):
+        names = ["stem", *(f"stages.{i}" for i in range(len(model.depths))), "head"]
+        parts = {
+            name: _cost(model.get_submodule(name), counts.get(f"MetaFormer.{name}", {}))
+            for name in names
+        }
+    return ModelCost(_cost(model, counts["Global"]), parts)
+
+
+def _cost(module: nn.Module, operations: Mapping[Callable[..., object], int]) -> Cost:
+    parameters = list(module.parameters())
+    matrices = [b for name, b in module.named_buffers() if name.endswith("random_matrix")]
+    fixed = [*matrices, *(p for p in parameters if not p.requires_grad)]
+    return Cost(
+        trained=sum(p.numel() for p in parameters if p.requires_grad),
+        frozen=sum(tensor.numel() for tensor in fixed),
+        # The counter takes a multiply-add as two operations.
+        macs=sum(operations.values()) // 2,
+    )
+
+
+def activation_bytes(config: Config) -> int:
+    """Memory of a training micro-batch for the backward pass, by ACTIVATION_METHOD.
+
+    Tensors are fake: they have shapes, dtypes and storages but no memory.
+    """
+    with torch.device("meta"):
+        model = build_model(config.model, 0, config.augment.img_size)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = model.to_empty(device="cpu").train()
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(_DTYPES[config.engine.dtype])
+        weights = {_key(parameter) for parameter in model.parameters()}
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[_key(tensor)] = tensor.untyped_storage()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = _loss(model, config)
+        total = sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
+        del loss
+    return total
+
+
+def _loss(model: MetaFormer | TimmModel, config: Config) -> Tensor:
+    dtype = _DTYPES[config.engine.dtype]
+    side, batch = config.augment.img_size, config.train.micro_batch
+    images = torch.empty(batch, side, side, 3, dtype=dtype).permute(0, 3, 1, 2)
+    branches = len(model.drop_path_rates)
+    scales = torch.empty(batch, branches, dtype=dtype) if branches else None
+    logits = model(images, scales)
+    targets = torch.empty(batch, config.model.num_classes)
+    return cross_entropy(logits.float(), targets, label_smoothing=config.augment.smoothing)
+
+
+def _key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -1,0 +1,42 @@
+"""The model that a training starts with."""
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from pipeline.checkpoint.weights import weights_from
+from pipeline.config import Config
+from pipeline.models.build import TimmModel, build_model
+from pipeline.models.memory import check_memory
+from pipeline.models.metaformer import MetaFormer
+from pipeline.models.weights import load_weights
+
+
+def start_model(config: Config, device: torch.device) -> MetaFormer | TimmModel:
+    """Build it, take weights from model.init_from, and set how it is computed.
+
+    fp32, on the CPU. Raises UserError where it cannot be built, does not fit into the device's
+    memory, or is not what the weights belong to.
+    """
+    settings, side = config.model, config.augment.img_size
+    check_memory(
+        settings, side, config.train.micro_batch, config.engine.dtype, _available_bytes(device)
+    )
+    model = build_model(settings, config.seed, side)
+    if settings.init_from is not None:
+        state = weights_from(Path(settings.init_from))
+        load_weights(
+            model, state, settings.init_from, settings.num_classes, new_head=settings.new_head
+        )
+    if config.engine.grad_checkpointing:
+        model.set_grad_checkpointing()
+    if config.engine.compile:
+        model.compile()
+    return model
+
+
+def _available_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
