@@ -46,6 +46,7 @@ COMMANDS = {
     "launch": ["slurm/launch.py"],
     "pipeline": ["-m", "pipeline"],
     "config": ["-m", "pipeline.config"],
+    "models": ["-m", "pipeline.models"],
     "plan": ["-m", "pipeline.plan"],
     "show": ["-m", "pipeline.data.show"],
     "bench": ["-m", "pipeline.data.bench"],

@@ -9,7 +9,7 @@ from pipeline.errors import UserError
 from pipeline.models.stages import StagePlan, plan_stages
 
 _DTYPE_BYTES = {"bf16": 2, "fp32": 4}
-# Weight and gradient in the dtype, or a master copy instead, and two fp32 moments.
+# In bf16 weight, gradient, fp32 master and two fp32 moments; in fp32 no master.
 _TRAINED_BYTES = 16
 
 
@@ -27,8 +27,8 @@ def mixer_memory(
 ) -> list[MixerMemory]:
     """Stages whose mixers need memory for pairs of positions, the largest first.
 
-    random: an fp32 matrix per block, and one in ``dtype`` while it is used. spatial_fc: 16 bytes
-    per weight (weight, gradient, master, two moments). attention: one block's map of
+    random: an fp32 matrix per block, and one in another ``dtype`` while it is used. spatial_fc:
+    16 bytes per weight (weight, gradient, master, two moments). attention: one block's map of
     micro_batch × heads × N × N in ``dtype``, which exists only where no fused kernel runs.
     """
     if config.name != "metaformer":
@@ -37,8 +37,10 @@ def mixer_memory(
     for number, stage in enumerate(plan_stages(config.metaformer, img_size), 1):
         pairs = stage.positions**2
         if stage.token_mixer == "random":
-            size = pairs * (4 * stage.depth + _DTYPE_BYTES[dtype])
-            why = f"{stage.depth} random matrices of {_square(stage)} in fp32"
+            size = pairs * (4 * stage.depth + (_DTYPE_BYTES[dtype] if dtype != "fp32" else 0))
+            why = f"{stage.depth} random matrices of {_square(stage)} in fp32" + (
+                f", and one in {dtype}" if dtype != "fp32" else ""
+            )
         elif stage.token_mixer == "spatial_fc":
             size = pairs * stage.depth * _TRAINED_BYTES
             why = f"{stage.depth} trained matrices of {_square(stage)} with their optimizer state"

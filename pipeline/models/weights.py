@@ -30,18 +30,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(
-            f"model.init_from={path}: no such file; name a .safetensors, .pth, .pt or .bin file"
+            f"weights {path}: no such file; name a .safetensors, .pth, .pt or .bin file"
         )
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(
-                f"model.init_from={path}: not readable as safetensors ({error}); fetch it again"
+                f"weights {path}: not readable as safetensors ({error}); fetch it again"
             ) from None
     if path.suffix not in _PICKLED:
         raise UserError(
-            f"model.init_from={path}: {path.suffix or 'no suffix'} is none of .safetensors, "
+            f"weights {path}: {path.suffix or 'no suffix'} is none of .safetensors, "
             f"{', '.join(_PICKLED)}; rename the file after what it is"
         )
     return _unwrap(_read_pickled(path), path)
@@ -83,13 +83,12 @@ def _read_pickled(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"model.init_from={path}: no file of weights alone "
+            f"weights {path}: no file of weights alone "
             f"({str(error).strip().splitlines()[0]}); save its state dict as .safetensors"
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise UserError(
-            f"model.init_from={path}: not readable ({str(error).strip().splitlines()[0]}); "
-            "fetch it again"
+            f"weights {path}: not readable ({str(error).strip().splitlines()[0]}); fetch it again"
         ) from None
 
 
@@ -98,7 +97,7 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         content = next((content[key] for key in _WRAPPERS if key in content), content)
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(
-            f"model.init_from={path}: holds no tensors by name, alone or under "
+            f"weights {path}: holds no tensors by name, alone or under "
             f"{', '.join(_WRAPPERS)}; save the model's state dict"
         )
     # Where all have it, it is DistributedDataParallel's.

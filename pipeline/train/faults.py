@@ -52,8 +52,8 @@ class Faults:
         )
         if len(progress.rolled_back) >= self._config.max_rollbacks:
             raise DivergedError(
-                f"{window}, and the weights were taken back {len(progress.rolled_back)} times "
-                f"before (engine.max_rollbacks={self._config.max_rollbacks}); {_REMEDY}"
+                f"{window}, after as many returns to a checkpoint as "
+                f"engine.max_rollbacks={self._config.max_rollbacks} allows; {_REMEDY}"
             )
         before = self._checkpoints.roll_back(engine)
         if before is None:

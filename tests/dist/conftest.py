@@ -17,7 +17,7 @@ def ranks() -> Callable[..., list["subprocess.Popen[str]"]]:
     """Start ``python ARGS`` once per rank; returns the processes."""
 
     def start(
-        world: int, args: Sequence[object], cwd: Path = ROOT
+        world: int, args: Sequence[object], cwd: Path = ROOT, **extra: str
     ) -> list["subprocess.Popen[str]"]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -32,6 +32,7 @@ def ranks() -> Callable[..., list["subprocess.Popen[str]"]]:
                 "LOCAL_RANK": str(rank),
                 "WORLD_SIZE": str(world),
                 "LOCAL_WORLD_SIZE": str(world),
+                **extra,
             }
             processes.append(
                 subprocess.Popen(
