@@ -10,7 +10,6 @@ from pipeline.config import load
 from pipeline.config.schema import ModelConfig
 from pipeline.errors import UserError
 from pipeline.models.build import build_model
-from pipeline.optim import build_optimizer
 
 ROOT = Path(__file__).resolve().parents[2]
 # Table 1, computed to the unit.
@@ -91,14 +90,3 @@ def test_seed_decides_the_weights() -> None:
 def test_unknown_timm_model_names_near_ones() -> None:
     with pytest.raises(UserError, match=r"model\.name=poolformer_s13.*poolformer_s12"):
         build_model(ModelConfig(name="poolformer_s13"), 0, 64)
-
-
-def test_biases_norms_and_scales_do_not_decay() -> None:
-    config = load(ROOT / "configs/s12.yaml").config
-    model = build_model(config.model, 0, 64)
-    groups = build_optimizer(model, config.optim, 1e-3).param_groups
-    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert len(decay) == len(list(model.parameters()))
-    for name, parameter in model.named_parameters():
-        expected = 0.05 if parameter.ndim > 1 and not name.endswith("bias") else 0.0
-        assert decay[id(parameter)] == expected, name

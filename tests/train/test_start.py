@@ -1,0 +1,94 @@
+"""The model that a training starts with: others' weights, frozen parts, compiled."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from pipeline.config.schema import Config
+from pipeline.errors import UserError
+from pipeline.optim import build_optimizer
+from pipeline.train.start import start_model
+
+CPU = torch.device("cpu")
+
+
+def config_of(engine: dict[str, Any] | None = None, **model: Any) -> Config:
+    network = {"metaformer": {"depths": [1], "dims": [8]}, "num_classes": 10}
+    return Config.model_validate(
+        {
+            "device": "cpu",
+            "augment": {"img_size": 32},
+            "engine": {"dtype": "fp32"} | (engine or {}),
+            "model": network | model,
+            "train": {"global_batch": 4, "micro_batch": 2},
+        }
+    )
+
+
+def test_it_starts_from_weights_of_timm(tmp_path: Path) -> None:
+    theirs = timm.create_model("poolformer_s12", num_classes=10)
+    save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+    model = start_model(
+        config_of(init_from=str(tmp_path / "theirs.safetensors"), metaformer={}), CPU
+    )
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_a_new_head_keeps_all_but_the_classifier(tmp_path: Path) -> None:
+    theirs = start_model(config_of(num_classes=7), CPU)
+    path = str(tmp_path / "theirs.safetensors")
+    save_file(theirs.state_dict(), path)
+    with pytest.raises(UserError, match=r"head\.fc\.weight has 7 classes.*model\.new_head=true"):
+        start_model(config_of(init_from=path), CPU)
+    model = start_model(config_of(init_from=path, new_head=True), CPU)
+    assert torch.equal(model.stem.conv.weight, theirs.stem.conv.weight)
+    assert model.head.fc.weight.shape == (10, 8)
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
+    other = start_model(config_of(metaformer={"depths": [2], "dims": [8]}), CPU)
+    path = str(tmp_path / "other.safetensors")
+    save_file(other.state_dict(), path)
+    with pytest.raises(UserError, match=r"unexpected: stages\.0\.blocks\.1\."):
+        start_model(config_of(init_from=path), CPU)
+
+
+def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.safetensors: no such file"):
+        start_model(config_of(init_from=str(tmp_path / "nothing.safetensors")), CPU)
+
+
+def test_what_is_frozen_is_not_the_optimizers() -> None:
+    config = config_of(freeze=["stem.*", "stages.0.*"])
+    model = start_model(config, CPU)
+    groups = build_optimizer(model, config.optim, 1e-3).param_groups
+    trained = {id(p) for group in groups for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in trained}
+    assert names == {"head.norm.weight", "head.norm.bias", "head.fc.weight", "head.fc.bias"}
+
+
+def test_recomputed_it_is_the_same_to_the_bit() -> None:
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    scales = torch.tensor([[1.0, 0.0], [2.0, 1.0]])
+    found = []
+    for flag in (False, True):
+        model = start_model(config_of(engine={"grad_checkpointing": flag}), CPU)
+        logits = model(images, scales)
+        logits.logsumexp(1).sum().backward()
+        found.append([logits.detach(), *(p.grad for p in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@torch.no_grad()
+def test_compiled_it_is_the_same_function() -> None:
+    """Without the backward pass, whose compilation takes half a minute."""
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain, compiled = (start_model(config_of(engine={"compile": f}), CPU) for f in (False, True))
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    assert torch.allclose(compiled(images), plain(images), atol=1e-6)
+    assert compiled._compiled_call_impl is not None
