@@ -14,6 +14,9 @@ VERBS = {
     "data.parity": "the input pipeline beside timm, torchvision and PIL: pixels and draws",
     "dtype": "time bf16 and fp32 on this machine and name the faster",
     "train": "train in this process (slurm/launch.py starts one per GPU)",
+    "evaluate": "a run or a file of weights on the validation split: scores, classes, confusions",
+    "export": "a run's weights as a folder that timm loads, with a model card; ONNX, speeds",
+    "predict": "the classes of image files, and where in them the model sees the first",
     "compare": "runs side by side: settings that differ, metrics, deltas",
     "tracking": "upload journals to MLflow, or open its UI",
 }

@@ -52,6 +52,9 @@ COMMANDS = {
     "bench": ["-m", "pipeline.data.bench"],
     "parity": ["-m", "pipeline.data.parity"],
     "dtype": ["-m", "pipeline.dtype"],
+    "evaluate": ["-m", "pipeline.evaluate"],
+    "export": ["-m", "pipeline.export"],
+    "predict": ["-m", "pipeline.predict"],
     "compare": ["-m", "pipeline.compare"],
     "tracking": ["-m", "pipeline.tracking"],
 }

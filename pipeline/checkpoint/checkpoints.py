@@ -27,6 +27,7 @@ class Checkpoints:
         self._root, self._collective, self._config = root, collective, config
         self._saved_step: int | None = None
         self._saved_at_s = time.monotonic()
+        self._whole: set[Path] = set()
         self._broken: set[Path] = set()
         collective.on_main(self._prepare)
 
@@ -100,13 +101,16 @@ class Checkpoints:
             self._root.mkdir(parents=True, exist_ok=True)
             probe = self._root / f"probe{on_disk.TEMPORARY}"
             probe.mkdir(exist_ok=True)
-            for leftover in self._root.glob(f"*{on_disk.TEMPORARY}"):
-                shutil.rmtree(leftover)
         except OSError as error:
             raise PreflightError(
-                f"{self._root}: checkpoints cannot be written there ({error.strerror}); give the "
-                "folder back to this user, or set runs_root to another one"
+                f"{self._root}: checkpoints cannot be written there ({error.strerror}); make it a "
+                "folder of this user with room in it, or set runs_root to another one"
             ) from None
+        for leftover in self._root.glob(f"*{on_disk.TEMPORARY}"):
+            try:
+                shutil.rmtree(leftover)
+            except OSError as error:
+                warn(f"{leftover}, left by an earlier start, stays: {error.strerror}")
 
     def _load(self, engine: Engine, folder: Path) -> Progress:
         files = on_disk.StateFiles(folder)
@@ -144,26 +148,40 @@ class Checkpoints:
 
     def _newest(self, may_be_bad: bool) -> Path | None:
         for folder in reversed(on_disk.step_folders(self._root)):
-            reason = on_disk.problem(folder)
-            if reason is not None:
-                if folder not in self._broken:
-                    warn(f"checkpoint {folder} is skipped: {reason}")
-                self._broken.add(folder)
-            elif may_be_bad or on_disk.read_progress(folder).skipped_in_a_row == 0:
+            if self._is_whole(folder) and (
+                may_be_bad or on_disk.read_progress(folder).skipped_in_a_row == 0
+            ):
                 return folder
         return None
 
+    def _is_whole(self, folder: Path) -> bool:
+        """Look at every byte of it; one that does not count is named once."""
+        reason = on_disk.problem(folder)
+        if reason is None:
+            self._whole.add(folder)
+        elif folder not in self._broken:
+            self._whole.discard(folder)
+            self._broken.add(folder)
+            warn(f"checkpoint {folder} is skipped: {reason}")
+        return reason is None
+
     def _remove_old(self, newest: Path) -> None:
-        """Keep the newest and the best; what did not count at the start is left as it lies."""
+        """Keep the newest and the best; what does not count is left as it lies."""
+        self._whole.add(newest)
         self._broken.discard(newest)
-        folders = [f for f in on_disk.step_folders(self._root) if f not in self._broken]
+        folders = [
+            folder
+            for folder in on_disk.step_folders(self._root)
+            if folder in self._whole or (folder not in self._broken and self._is_whole(folder))
+        ]
         keep = {*folders[-self._config.keep_last :], on_disk.best_of(folders)}
         for folder in folders:
             if folder not in keep:
                 try:
-                    shutil.rmtree(folder)
+                    on_disk.remove(folder)
                 except OSError as error:
                     warn(f"old checkpoint {folder} stays: {error.strerror}")
+                    self._whole.discard(folder)
                     self._broken.add(folder)
 
 

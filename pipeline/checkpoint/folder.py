@@ -22,6 +22,7 @@ from torch import Tensor
 from pipeline.checkpoint.progress import Progress, progress_from
 from pipeline.durable import sync_folder, write_file
 from pipeline.errors import DataError, UserError
+from pipeline.log import warn
 
 TEMPORARY = ".tmp"
 COMMITTED = "COMMITTED"
@@ -64,15 +65,23 @@ def commit(temporary: Path, final: Path, buffers: Mapping[str, Tensor], progress
         for file in sorted(temporary.iterdir())
     }
     write_file(temporary / COMMITTED, json.dumps(files, indent=1).encode())
+    old = _leftover_of(final)
     if final.exists():
         # One that did not count, or this would not be written; out of the way, not deleted yet.
-        old = final.with_name(f"{final.name}.old{TEMPORARY}")
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
     temporary.rename(final)
     sync_folder(final.parent)
-    for leftover in final.parent.glob(f"{final.name}.old{TEMPORARY}"):
-        shutil.rmtree(leftover)
+    # What belongs to someone else may stay: the checkpoint is there.
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Delete a checkpoint, which a kill leaves whole or as a leftover. Raises OSError."""
+    old = _leftover_of(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    shutil.rmtree(old)
 
 
 def problem(folder: Path) -> str | None:
@@ -134,9 +143,16 @@ def read_weights(folder: Path, *kinds: str) -> dict[str, Tensor]:
 def find_checkpoint(root: Path, which: str) -> Path:
     """The ``best``, ``last`` or numbered checkpoint of a run, by its ``checkpoints`` folder.
 
-    Raises UserError where there is none of that name, with those there are.
+    One that does not count is named in a warning. Raises UserError where there is none of that
+    name, with those there are.
     """
-    whole = [f for f in step_folders(root) if problem(f) is None] if root.is_dir() else []
+    whole: list[Path] = []
+    for folder in step_folders(root) if root.is_dir() else []:
+        reason = problem(folder)
+        if reason is None:
+            whole.append(folder)
+        else:
+            warn(f"checkpoint {folder} is skipped: {reason}")
     if not whole:
         raise UserError(f"{root}: no whole checkpoint there; train first, or name another run")
     if which == "last":
@@ -158,6 +174,10 @@ def best_of(folders: list[Path]) -> Path:
     return max(scored, key=lambda folder: (scores[folder] or 0.0, -folders.index(folder)))
 
 
+def _leftover_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.old{TEMPORARY}")
+
+
 def _foreign(folder: Path) -> str | None:
     """Someone else's files among a run's are not what the run has written."""
     owners = {os.geteuid(), folder.parent.stat().st_uid}
@@ -173,8 +193,8 @@ def _damage(folder: Path) -> str | None:
         files = _listed(folder)
     except FileNotFoundError:
         return f"{COMMITTED} is missing"
-    except ValueError:
-        return f"{COMMITTED} is damaged"
+    except ValueError as error:
+        return f"{COMMITTED} is damaged ({error})"
     for name, facts in files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():

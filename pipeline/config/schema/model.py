@@ -4,6 +4,7 @@ import difflib
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.config.schema.section import Count, Counts, Positive, Section
 
@@ -21,12 +22,13 @@ def _known(words: tuple[str, ...]) -> BeforeValidator:
     def check(value: object) -> object:
         is_list = isinstance(value, (list, tuple))
         for word in cast(list[object], value) if is_list else [value]:
-            if word not in words:
-                near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
-                raise ValueError(
-                    f"{word} is none of {', '.join(words)}"
-                    + (f"; did you mean {near[0]}?" if near else "")
-                )
+            if word in words:
+                continue
+            near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+            text = f"{word!r} is" if is_list else "is"
+            text += f" none of {', '.join(words)}"
+            text += f"; did you mean {near[0]}?" if near else ""
+            raise PydanticCustomError("unknown_word", "{text}", {"text": text})
         return value
 
     return BeforeValidator(check)

@@ -1,0 +1,53 @@
+"""A model's answers for every image of a split, without the training engine."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.config import Config
+from pipeline.data.evaluation import eval_batches
+from pipeline.data.images import Images
+from pipeline.data.mix import DTYPES, Normaliser
+from pipeline.evaluate.scores import Scores, batch_sums, mean_scores, top_classes
+from pipeline.inference.model import logits_of
+from pipeline.log import ProgressLine
+from pipeline.shards import ShardSplit
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers for N images, in the order of their ids."""
+
+    scores: Scores
+    labels: NDArray[np.int64]
+    """(N,) the right classes."""
+    top: NDArray[np.int64]
+    """(N, 5) classes, the most likely first; fewer columns where the model has no 5."""
+
+
+def predict_split(
+    model: nn.Module, config: Config, split: ShardSplit, device: torch.device
+) -> Predictions:
+    """Evaluate the model as ``ready`` made it, in the batches and sums of a training.
+
+    Raises DataError where a shard cannot be read or too many images cannot be decoded.
+    """
+    numbers = range(-(-len(split) // config.evaluate.batch_size))
+    images = Images(config, split, device)
+    normalised = Normaliser(config.augment, device, DTYPES[config.engine.dtype])
+    progress = ProgressLine("evaluate", len(split), every_s=config.tracking.terminal_every_s)
+    rows = torch.zeros(len(numbers), 4, dtype=torch.float64)
+    top: list[NDArray[np.int64]] = []
+    done = 0
+    for batch in eval_batches(config, images, normalised, device, numbers):
+        logits = logits_of(model, batch.images)
+        rows[batch.index] = batch_sums(logits, batch.targets)
+        top.append(top_classes(logits).cpu().numpy())
+        done += len(batch.ids)
+        progress.update(done)
+    progress.close()
+    labels = split.labels(np.arange(len(split)))
+    return Predictions(mean_scores(rows), labels, np.concatenate(top))
