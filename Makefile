@@ -15,7 +15,7 @@ INSTALL_LOG := .venv/install.log
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 
-.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards clean
+.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,15 @@ bench-data: $(INSTALLED)  ## reading, a rank's start and the loader's memory (15
 kill-shards: $(INSTALLED)  ## kill sharding 20 times at random; its shards must not differ (1 minute)
 	@: $${PHOTOS:?set PHOTOS to a folder with class folders of JPEGs}
 	$(BIN)/python tests/benchmarks/kills.py $$PHOTOS
+
+kills: $(INSTALLED)  ## kill trainings 120 times at random; they must end to the last bit alike (10 minutes)
+	@$(BIN)/python tests/benchmarks/training_kills.py
+
+bench-saving: $(INSTALLED)  ## what saving and restoring M48 costs, beside the disk's limit (3 minutes)
+	@$(BIN)/python tests/benchmarks/saving.py
+
+parity: $(INSTALLED)  ## training beside plain PyTorch: ZeRO stages, dtypes, ranks (20 minutes)
+	@$(BIN)/python tests/benchmarks/parity/harness.py
 
 format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from pipeline.engine import Engine
 from pipeline.errors import DataError, PipelineError, PreflightError
 from pipeline.log import warn
 from pipeline.plan import due
+
+T = TypeVar("T")
 
 
 class Checkpoints:
@@ -58,11 +61,14 @@ class Checkpoints:
         buffers = {name: b.detach().cpu().contiguous() for name, b in engine.module.named_buffers()}
         try:
             self._collective.on_main(lambda: _refusal(lambda: _fresh_folder(temporary)))
-            self._collective.all_or_error(
+            share = self._collective.all_or_error(
                 lambda: _refusal(lambda: on_disk.write_state(temporary, world.rank, mine))
             )
+            shares = {k: v for part in self._collective.gather(share) for k, v in part.items()}
             self._collective.on_main(
-                lambda: _refusal(lambda: on_disk.commit(temporary, final, buffers, progress))
+                lambda: _refusal(
+                    lambda: on_disk.commit(temporary, final, shares, buffers, progress)
+                )
             )
         except _Refused as error:
             self._collective.on_main(lambda: shutil.rmtree(temporary, ignore_errors=True))
@@ -189,9 +195,9 @@ class _Refused(PipelineError):
     """The file system did not take a checkpoint."""
 
 
-def _refusal(action: Callable[[], None]) -> None:
+def _refusal(action: Callable[[], T]) -> T:
     try:
-        action()
+        return action()
     except OSError as error:
         raise _Refused(error.strerror or str(error)) from None
 

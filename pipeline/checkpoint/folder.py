@@ -24,6 +24,9 @@ from pipeline.durable import sync_folder, write_file
 from pipeline.errors import DataError, UserError
 from pipeline.log import warn
 
+Listing = dict[str, dict[str, int | str]]
+"""By file name: its size as ``bytes``, and its ``sha256``."""
+
 TEMPORARY = ".tmp"
 COMMITTED = "COMMITTED"
 """Written last: a folder without it does not count."""
@@ -51,20 +54,22 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def write_state(folder: Path, rank: int, tensors: Mapping[str, Tensor]) -> None:
-    """One rank's share. Raises OSError."""
-    _write_tensors(folder / f"state-{rank:02d}.safetensors", tensors)
+def write_state(folder: Path, rank: int, tensors: Mapping[str, Tensor]) -> Listing:
+    """Write one rank's share; returns its entry in the list. Raises OSError."""
+    return _write_tensors(folder / f"state-{rank:02d}.safetensors", tensors)
 
 
-def commit(temporary: Path, final: Path, buffers: Mapping[str, Tensor], progress: Progress) -> None:
+def commit(
+    temporary: Path,
+    final: Path,
+    shares: Listing,
+    buffers: Mapping[str, Tensor],
+    progress: Progress,
+) -> None:
     """Add what is no rank's share and the list of all; the rename is the commit. Raises OSError."""
-    _write_tensors(temporary / _BUFFERS, buffers)
     write_file(temporary / _PROGRESS, json.dumps(asdict(progress), indent=1).encode())
-    files = {
-        file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-        for file in sorted(temporary.iterdir())
-    }
-    write_file(temporary / COMMITTED, json.dumps(files, indent=1).encode())
+    files = shares | _write_tensors(temporary / _BUFFERS, buffers) | _entry(temporary / _PROGRESS)
+    write_file(temporary / COMMITTED, json.dumps(files, indent=1, sort_keys=True).encode())
     old = _leftover_of(final)
     if final.exists():
         # One that did not count, or this would not be written; out of the way, not deleted yet.
@@ -206,7 +211,7 @@ def _damage(folder: Path) -> str | None:
     return None
 
 
-def _listed(folder: Path) -> dict[str, dict[str, int | str]]:
+def _listed(folder: Path) -> Listing:
     """The files of a checkpoint. Raises ValueError where the list is not one of ours."""
     files = json.loads((folder / COMMITTED).read_text())
     if not isinstance(files, dict) or not {_PROGRESS, _BUFFERS} < files.keys():
@@ -219,13 +224,18 @@ def _listed(folder: Path) -> dict[str, dict[str, int | str]]:
     return files
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> Listing:
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from None
     with path.open("rb") as file:
         os.fsync(file.fileno())
+    return _entry(path)
+
+
+def _entry(path: Path) -> Listing:
+    return {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}}
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.log import warn
 from pipeline.tracking.locks import lock
 
 Record = dict[str, Any]
@@ -82,7 +83,9 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock_ms = clock_ms
         self._mutex = threading.Lock()
-        self._file = path.open("ab")
+        self._path, self._file = path, path.open("ab", buffering=0)
+        self._unwritten = b""
+        self._is_behind = False
         try:
             # Patient: on a requeue the process before may still be on its way out.
             if not lock(self._file.fileno(), _LOCK_WAIT_S):
@@ -155,7 +158,7 @@ class Journal:
             self._append({"kind": "dataset", "step": self.last_step, "dataset": dataset})
 
     def end(self, status: str, summary: Mapping[str, Any]) -> None:
-        """The process stops; on disk when this returns."""
+        """The process stops; on disk when this returns, if the disk takes it."""
         record = {"kind": "end", "step": self.last_step, "status": status}
         record["summary"] = {
             key: _number(value) if isinstance(value, float) else value
@@ -167,6 +170,8 @@ class Journal:
     def close(self) -> None:
         """Let go of the file; nothing can be written afterwards."""
         with self._mutex:
+            if self._unwritten:
+                warn(f"{self._path}: its last {len(self._unwritten)} bytes could not be written")
             self._file.close()
 
     def _append(self, record: Record) -> None:
@@ -176,9 +181,23 @@ class Journal:
     def _append_locked(self, record: Record) -> None:
         record = {"kind": record["kind"], "t_ms": self._clock_ms(), **record}
         line = json.dumps(record, separators=(",", ":"), allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        self._unwritten += line.encode() + b"\n"
+        self._write()
         self._learn(record)
+
+    def _write(self) -> None:
+        """What a full disk does not take waits in memory for the next record."""
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+            self._is_behind = False
+        except OSError as error:
+            if not self._is_behind:
+                warn(
+                    f"{self._path} cannot be written ({error.strerror}); its records wait in "
+                    "memory and training goes on: make room"
+                )
+            self._is_behind = True
 
     def _learn(self, record: Record) -> None:
         if record["kind"] == "metrics":

@@ -1,5 +1,6 @@
 """What the person at the terminal sees of a training: progress, and a closing summary."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,8 +58,12 @@ class View:
         if self._world.is_main and (is_last or now - self._wrote >= _FILE_EVERY_S):
             self._wrote = now
             shown = {"step": step, "start": self._start, "total": self._plan.total_steps}
-            # Twice a second: no fsync for what the next one replaces.
-            write_json(self._folder.progress, shown | {"facts": facts}, survives_power_loss=False)
+            # Twice a second: no fsync for what the next one replaces, and no end of the training
+            # by a full disk, of which the journal and the checkpoints warn.
+            with contextlib.suppress(OSError):
+                write_json(
+                    self._folder.progress, shown | {"facts": facts}, survives_power_loss=False
+                )
 
     def close(self, progress: Progress, link: str | None, resume_command: str) -> Result:
         """The closing summary, on the main rank."""

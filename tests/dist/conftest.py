@@ -6,8 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.benchmarks.parity.reduced import Reduced
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +21,7 @@ def ranks() -> Callable[..., list["subprocess.Popen[str]"]]:
     """Start ``python ARGS`` once per rank; returns the processes."""
 
     def start(
-        world: int, args: Sequence[object], cwd: Path = ROOT, **extra: str
+        world: int, args: Sequence[object], cwd: Path = ROOT
     ) -> list["subprocess.Popen[str]"]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -32,7 +36,6 @@ def ranks() -> Callable[..., list["subprocess.Popen[str]"]]:
                 "LOCAL_RANK": str(rank),
                 "WORLD_SIZE": str(world),
                 "LOCAL_WORLD_SIZE": str(world),
-                **extra,
             }
             processes.append(
                 subprocess.Popen(
@@ -61,3 +64,11 @@ def run_ranks(ranks: Callable[..., list["subprocess.Popen[str]"]]) -> Callable[.
         return [stdout for stdout, _ in outputs]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def parity(digit_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> "Reduced":
+    """The outcomes of the parity harness on up to three ranks, run once for all tests."""
+    from tests.benchmarks.parity.reduced import run
+
+    return run(tmp_path_factory.mktemp("parity"), digit_shards)

@@ -1,12 +1,11 @@
 """What an engine promises under every ZeRO stage: averages, bad steps, clipping, BatchNorm."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "engine_checks.py"
+from tests.dist.nursery import Nursery
+
 FP32 = [f"{stage}-fp32-8-48" for stage in range(4)]
 # bf16 at stage 0 takes one micro-batch per rank only.
 BF16 = [*(f"{stage}-bf16-8-48" for stage in (1, 2, 3)), "0-bf16-24-48", "1-bf16-24-48"]
@@ -21,15 +20,16 @@ CASES = {
 Outcomes = list[dict[str, dict]]
 
 
-def outcomes(run_ranks: Callable[..., list[str]], world: int, checks: list[str]) -> Outcomes:
+def outcomes(nursery: Nursery, world: int, checks: list[str]) -> Outcomes:
     """Of every rank."""
     words = [f"{check}:{case}" for check in checks for case in CASES[check]]
-    return [json.loads(out.strip().splitlines()[-1]) for out in run_ranks(world, SCRIPT, *words)]
+    told = nursery.results(world, "tests.dist.engine_checks", *words, timeout_s=240)
+    return [json.loads(stdout.strip().splitlines()[-1]) for stdout in told]
 
 
 @pytest.fixture(scope="module")
-def two_ranks(run_ranks: Callable[..., list[str]]) -> Outcomes:
-    return outcomes(run_ranks, 2, list(CASES))
+def two_ranks(nursery: Nursery) -> Outcomes:
+    return outcomes(nursery, 2, list(CASES))
 
 
 @pytest.mark.parametrize("check", ["average", "recomputed", "frozen"])
@@ -60,10 +60,8 @@ def test_clipping_is_plain_pytorchs(case: str, two_ranks: Outcomes) -> None:
     assert facts["apart"] < 2e-4
 
 
-def test_batch_norm_does_not_depend_on_the_world(
-    run_ranks: Callable[..., list[str]], two_ranks: Outcomes
-) -> None:
-    one, four = (outcomes(run_ranks, world, ["statistics"])[0] for world in (1, 4))
+def test_batch_norm_does_not_depend_on_the_world(nursery: Nursery, two_ranks: Outcomes) -> None:
+    one, four = (outcomes(nursery, world, ["statistics"])[0] for world in (1, 4))
     for case in CASES["statistics"]:
         key = f"statistics:{case}"
         assert one[key] == two_ranks[0][key] == two_ranks[1][key] == four[key]

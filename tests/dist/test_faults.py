@@ -1,4 +1,4 @@
-"""Numbers that go wrong: skipped and named, taken back after a window, and the end after too many."""
+"""Numbers that go wrong: skipped and named, taken back after a window, the end after too many."""
 
 import json
 from collections.abc import Callable
@@ -11,33 +11,27 @@ from safetensors.torch import load_file
 from pipeline.config import read_resolved
 from pipeline.data.order import make_order
 from pipeline.shards import open_split
+from tests.dist.nursery import Nursery
+from tests.dist.small_training import small_training
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).parent / "spoilt_training.py"
 SETTINGS = [
-    *("train.max_steps=16", "train.global_batch=180", "train.micro_batch=90"),
-    *("model.metaformer.depths=[1,1]", "model.metaformer.dims=[16,24]", "engine.dtype=fp32"),
-    *("tracking.uri=journal", "tracking.every_steps=1", "checkpoint.every_steps=2"),
+    *("train.max_steps=16", "tracking.every_steps=1", "checkpoint.every_steps=2"),
     *("checkpoint.keep_last=20", "engine.max_skipped_steps=3", "engine.max_rollbacks=1"),
 ]
+Ended = tuple[Path, list[int], str]
 
 
 @pytest.fixture(scope="module")
 def train(
-    digit_shards: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    ranks: Callable[..., list],
-) -> Callable[..., tuple[Path, list[int], str]]:
+    nursery: Nursery, digit_shards: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Ended]:
     """Train with bad numbers in some steps (1-based); the run, exit codes and stderr."""
     runs = tmp_path_factory.mktemp("runs")
 
-    def run(name: str, spoilt: str, *overrides: str, world: int = 1) -> tuple[Path, list[int], str]:
-        place = [f"name={name}", f"data.root={digit_shards}", f"runs_root={runs}"]
-        config = ROOT / "configs/digits.yaml"
-        processes = ranks(world, [SCRIPT, config, *place, *SETTINGS, *overrides], SPOILT=spoilt)
-        outputs = [process.communicate(timeout=240) for process in processes]
-        codes = [process.returncode for process in processes]
-        return runs / name, codes, "".join(stderr for _, stderr in outputs)
+    def run(name: str, spoilt: str, *overrides: str, world: int = 1) -> Ended:
+        args = small_training(name, runs, digit_shards, *SETTINGS, *overrides)
+        ended = nursery.run(world, "tests.dist.spoilt_training", *args, env={"SPOILT": spoilt})
+        return runs / name, [r.code for r in ended], "".join(r.stderr for r in ended)
 
     return run
 
@@ -73,12 +67,12 @@ def test_one_bad_step_is_skipped_and_names_its_sample(train: Callable) -> None:
 
 
 @pytest.fixture(scope="module")
-def window(train: Callable) -> tuple[Path, list[int], str]:
+def window(train: Callable) -> Ended:
     return train("window", "8,9,10")
 
 
 def test_a_bad_window_takes_the_weights_back_and_goes_on_behind_it(
-    window: tuple[Path, list[int], str],
+    window: Ended,
 ) -> None:
     run, codes, stderr = window
     assert codes == [0], stderr
@@ -99,9 +93,7 @@ def test_a_bad_window_takes_the_weights_back_and_goes_on_behind_it(
     assert [t["rolled_back"] for t in tags] == ["7-10"]
 
 
-def test_resumed_within_a_bad_window_it_ends_alike(
-    train: Callable, window: tuple[Path, list[int], str]
-) -> None:
+def test_resumed_within_a_bad_window_it_ends_alike(train: Callable, window: Ended) -> None:
     """The first part stops in the middle of the window; a checkpoint knows of the steps so far."""
     run, codes, stderr = train("parts", "8,9,10", "train.max_steps=9")
     assert codes == [0], stderr
