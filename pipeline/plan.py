@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass
 
 from pipeline.config import Config, load
@@ -38,8 +39,16 @@ class Plan:
 
     @property
     def loss_scale(self) -> float:
-        """Undoes the engine's mean over all slots where some are empty; else exactly 1."""
-        return self.world_size * self.slots / self.micro_batches
+        """What losses are multiplied with before their backward pass: a power of two.
+
+        Any other factor would round a micro-batch's gradients otherwise in each world.
+        """
+        return 2.0 ** round(math.log2(self.world_size / self.micro_batches))
+
+    @property
+    def gradient_scale(self) -> float:
+        """Makes the engine's mean over the ranks, of sums, the mean over the micro-batches."""
+        return self.world_size / self.micro_batches / self.loss_scale
 
     def micro_batches_of(self, rank: int) -> range:
         """The consecutive micro-batches of a step that a rank computes; at most ``slots``."""

@@ -1,5 +1,7 @@
 """World-size arithmetic: any world up to M works, and says what it wastes."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,11 +25,11 @@ def test_every_micro_batch_has_one_rank(micro_batches: int, data: st.DataObject)
     assert [index for part in parts for index in part] == list(range(micro_batches))
     assert max(len(part) for part in parts) == plan.slots
     assert min(len(part) for part in parts) >= 1
-    # The mean over all slots, scaled, is the mean over the micro-batches.
-    assert plan.loss_scale / (world * plan.slots) == pytest.approx(1 / micro_batches, rel=1e-12)
+    # The mean over the ranks, scaled, is the mean over the micro-batches.
+    scale = plan.loss_scale * plan.gradient_scale
+    assert scale / world == pytest.approx(1 / micro_batches, rel=1e-12)
+    assert math.frexp(plan.loss_scale)[0] == 0.5
     assert (plan.idle_slots == 0) == (world in useful_worlds(micro_batches))
-    if plan.idle_slots == 0:
-        assert plan.loss_scale == 1.0
 
 
 @given(world=st.integers(1, 9), batches=st.integers(1, 50))

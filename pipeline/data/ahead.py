@@ -1,6 +1,7 @@
 """Work done ahead in a thread, so that a device is not kept waiting for its host."""
 
 import atexit
+import os
 import queue
 import threading
 from collections.abc import Generator, Iterator
@@ -12,9 +13,10 @@ _POLL_S = 0.1
 _CLOSE_S = 5.0
 
 
-def ahead(items: Iterator[T], depth: int, name: str) -> Generator[T, None, None]:
+def ahead(items: Iterator[T], depth: int, name: str, niceness: int = 0) -> Generator[T, None, None]:
     """The same items in the same order, up to ``depth`` of them made ahead in a thread.
 
+    niceness: how far this thread, and those that it starts, give way to others (0 to 19).
     An error of ``items`` is raised where the item is asked for. Closing the generator ends the
     thread at its next item; one that hangs is left behind and does not keep the process alive.
     """
@@ -30,6 +32,8 @@ def ahead(items: Iterator[T], depth: int, name: str) -> Generator[T, None, None]
 
     def work() -> None:
         try:
+            if niceness:
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + niceness)
             for item in items:
                 put((item, None, False))
                 if is_closed.is_set():

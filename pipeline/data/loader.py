@@ -27,6 +27,7 @@ from pipeline.plan import Plan
 from pipeline.shards import ShardSplit
 
 _PREPARED_BATCHES = 2
+_NICENESS = 10
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Loader:
     def steps(self, start: int) -> Iterator[Step]:
         """Steps ``start`` to the plan's last; they are prepared ahead, across epochs."""
         mine = len(self.plan.micro_batches_of(self.rank))
-        batches = ahead(self._prepared(start), _PREPARED_BATCHES, "loader")
+        # On CPUs the threads that compute wait for one another: none of them may be held up.
+        niceness = _NICENESS if self.device.type == "cpu" else 0
+        batches = ahead(self._prepared(start), _PREPARED_BATCHES, "loader", niceness)
         for number in range(start, self.plan.total_steps):
             slots: list[MicroBatch] = []
             wait_s = 0.0

@@ -58,6 +58,8 @@ class Engine:
         self._smoothing = config.augment.smoothing
         # Of the model in fp32; the engine rounds its own to its dtype.
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        if plan.gradient_scale != 1.0:
+            optimizer.register_step_pre_hook(self._scale_gradients)
         deepspeed, self._engine = start(model, optimizer, config, plan)
         self.device = torch.device(self._engine.device)
         self.module: nn.Module = self._engine.module
@@ -126,21 +128,22 @@ class Engine:
         torch.manual_seed(slot.torch_seed)
         logits = self._engine(slot.images, slot.drop_path).float()
         loss = cross_entropy(logits, slot.targets, label_smoothing=self._smoothing)
-        # DeepSpeed averages over all slots of all ranks, the empty ones too.
-        self._engine.backward(loss * (0.0 if slot.is_empty else self._plan.loss_scale))
+        scale = 0.0 if slot.is_empty else self._plan.loss_scale
+        self._engine.backward(loss * scale, scale_wrt_gas=False)
         return loss.detach(), logits.detach()
 
     def _update(self) -> bool:
         """End a slot; after the last one, DeepSpeed updates. Returns whether it did not skip."""
         if hasattr(self._engine.optimizer, "overflow"):
             self._engine.step()
-            self._grad_norm = self._engine.get_global_grad_norm()
+            norm = self._engine.get_global_grad_norm()
+            self._grad_norm = 0.0 if norm is None else norm * self._plan.gradient_scale
             return self._engine.was_step_applied()
         # Stage 0 in fp32 is the bare optimizer: nothing in DeepSpeed looks at its gradients.
         is_finite = True
         if self._engine.is_gradient_accumulation_boundary():
             gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-            self._grad_norm = torch.nn.utils.get_total_norm(gradients)
+            self._grad_norm = torch.nn.utils.get_total_norm(gradients) * self._plan.gradient_scale
             is_finite = bool(torch.isfinite(self._grad_norm))
             if not is_finite:
                 self._engine.zero_grad()
@@ -191,6 +194,13 @@ class Engine:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _scale_gradients(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """Before an update, in fp32 under every stage: see Plan.gradient_scale."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self._plan.gradient_scale)
 
     def _set_lr(self, lr: float) -> None:
         for group in self._engine.optimizer.param_groups:

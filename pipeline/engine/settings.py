@@ -5,6 +5,10 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.plan import Plan
 
+_BUCKET_ELEMENTS = 2**24
+"""Gradients that are reduced at once. DeepSpeed's 5e8 would be a buffer of 2 GB in fp32, larger
+than any model here, so that nothing was reduced before the backward pass had ended."""
+
 
 def deepspeed_config(config: Config, plan: Plan) -> dict[str, Any]:
     """The dict that DeepSpeed takes; nobody writes its JSON by hand.
@@ -18,12 +22,14 @@ def deepspeed_config(config: Config, plan: Plan) -> dict[str, Any]:
         "train_batch_size": plan.micro_batch * plan.slots * plan.world_size,
         "train_micro_batch_size_per_gpu": plan.micro_batch,
         "gradient_accumulation_steps": plan.slots,
-        "gradient_clipping": config.optim.clip_grad or 0.0,
+        # DeepSpeed clips before the engine's last factor.
+        "gradient_clipping": (config.optim.clip_grad or 0.0) / plan.gradient_scale,
         "communication_data_type": "fp32",
         "data_types": {"grad_accum_dtype": "fp32" if accumulates or not is_bf16 else "bf16"},
         "bf16": {"enabled": is_bf16, "check_grad_overflow": is_bf16},
         "zero_optimization": {
             "stage": config.engine.zero_stage,
+            "reduce_bucket_size": _BUCKET_ELEMENTS,
             "overlap_comm": not accumulates and config.device == "cuda",
         },
         "zero_allow_untested_optimizer": True,
