@@ -1,5 +1,7 @@
 """Optimizer and learning-rate schedule from timm's factories."""
 
+from typing import Any
+
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -29,6 +31,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.o
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    options: dict[str, Any] = {"fused": True} if config.opt in _FUSED else {}
     try:
         return create_optimizer_v2(
             [group for group in groups if group["params"]],
@@ -37,7 +40,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.o
             weight_decay=config.weight_decay,
             betas=config.opt_betas,
             eps=config.opt_eps,
-            **({"fused": True} if config.opt in _FUSED else {}),
+            **options,
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"optim.opt={config.opt}: timm says {error}; use adamw") from error
