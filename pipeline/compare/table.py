@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.compare.runs import ABSENT, Best, Run, differing_settings
@@ -73,7 +74,8 @@ def terminal_table(title: str, rows: Rows, names: Sequence[str]) -> Table:
     for name in names:
         table.add_column(name, overflow="fold", justify="right")
     for label, values in rows:
-        table.add_row(label, *values)
+        # A value such as [stem.*] would be read as markup.
+        table.add_row(label, *map(escape, values))
     return table
 
 

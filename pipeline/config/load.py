@@ -130,6 +130,8 @@ def _apply_override(override: str, leaves: dict[str, Leaf], problems: list[str])
         return
     for stale in [name for name in leaves if name.startswith(f"{key}.")]:
         del leaves[stale]
+    # To the end: a rule of its section blames what was written last.
+    leaves.pop(key, None)
     leaves[key] = Leaf(value, COMMAND_LINE)
 
 

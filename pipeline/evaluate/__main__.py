@@ -22,6 +22,8 @@ def main() -> int:
     if args.csv is not None and not args.csv.parent.is_dir():
         raise UserError(f"--csv {args.csv}: there is no folder {args.csv.parent}")
     trained = find_trained(args.model, args, args.overrides)
+    if trained.run is None and args.data is None and args.config is None:
+        raise UserError(f"{args.model} does not say where shards lie; name them with --data SHARDS")
     split = open_split(args.data or trained.config.data.root, trained.config.data.val_split)
     check_classes(trained, split)
     # Here, so that mistakes in the command answer at once.

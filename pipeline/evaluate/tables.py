@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import UserError
@@ -81,7 +82,9 @@ def _class_table(worst: Sequence[ClassScores]) -> Table:
         table.add_column(name, justify="right")
     for row in worst[:_SHOWN]:
         taken = "" if row.confused_with is None else f"{row.confused_with} ({row.confused_images})"
-        table.add_row(row.name, taken, f"{row.images}", f"{row.top1:.2f}", f"{row.top5:.2f}")
+        table.add_row(
+            escape(row.name), escape(taken), f"{row.images}", f"{row.top1:.2f}", f"{row.top5:.2f}"
+        )
     return table
 
 
@@ -90,7 +93,7 @@ def _confusion_table(pairs: Sequence[Confusion]) -> Table:
     table = _table(title if len(pairs) > _SHOWN else "Confusions", ("class", "taken for"))
     table.add_column("images", justify="right")
     for pair in pairs[:_SHOWN]:
-        table.add_row(pair.label, pair.answer, f"{pair.images}")
+        table.add_row(escape(pair.label), escape(pair.answer), f"{pair.images}")
     return table
 
 

@@ -61,7 +61,7 @@ class Made:
             )
         if self.architecture is None:
             lines.append(
-                f"timm has no such model; use it: python -m pipeline.predict {self.folder}"
+                f"timm lacks this model; python -m pipeline.predict {self.folder} IMAGE... takes it"
             )
         else:
             lines.append(f'timm.create_model("local-dir:{self.folder}", pretrained=True)')

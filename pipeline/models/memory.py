@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.config.schema import ModelConfig
-from pipeline.config.schema.model import ATTENTION_HEAD_DIM
 from pipeline.errors import UserError
 from pipeline.models.stages import StagePlan, plan_stages
 
@@ -28,8 +27,9 @@ def mixer_memory(
     """Stages whose mixers need memory for pairs of positions, the largest first.
 
     random: an fp32 matrix per block, and one in another ``dtype`` while it is used. spatial_fc:
-    16 bytes per weight (weight, gradient, master, two moments). attention: one block's map of
-    micro_batch × heads × N × N in ``dtype``, which exists only where no fused kernel runs.
+    16 bytes per weight (weight, gradient, master, two moments). attention: queries, keys,
+    values and outputs of a micro-batch in ``dtype``, kept for the backward pass; a fused kernel
+    has no map of N × N.
     """
     if config.name != "metaformer":
         return []
@@ -45,11 +45,11 @@ def mixer_memory(
             size = pairs * stage.depth * _TRAINED_BYTES
             why = f"{stage.depth} trained matrices of {_square(stage)} with their optimizer state"
         elif stage.token_mixer == "attention":
-            heads = stage.dim // ATTENTION_HEAD_DIM
-            size = pairs * micro_batch * heads * _DTYPE_BYTES[dtype]
+            values = stage.positions * stage.dim
+            size = 4 * values * micro_batch * _DTYPE_BYTES[dtype] * stage.depth
             why = (
-                f"one attention map of {micro_batch} images × {heads} heads × {_square(stage)} in "
-                f"{dtype}, assuming no fused kernel"
+                f"queries, keys, values and outputs of attention in {stage.depth} blocks for "
+                f"{micro_batch} images of {stage.positions:,} positions in {dtype}"
             )
         else:
             continue

@@ -30,7 +30,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(
-            f"weights {path}: no such file; name a .safetensors, .pth, .pt or .bin file"
+            f"weights {path}: no such file or folder; name a .safetensors, .pth, .pt or .bin file, "
+            "or the folder of a run, a checkpoint or an export"
         )
     if path.suffix == ".safetensors":
         try:

@@ -25,7 +25,7 @@ def start_model(config: Config, device: torch.device) -> MetaFormer | TimmModel:
     )
     model = build_model(settings, config.seed, side)
     if settings.init_from is not None:
-        state = weights_from(Path(settings.init_from))
+        state = weights_from(_place(settings.init_from, config.runs_root))
         load_weights(
             model, state, settings.init_from, settings.num_classes, new_head=settings.new_head
         )
@@ -34,6 +34,12 @@ def start_model(config: Config, device: torch.device) -> MetaFormer | TimmModel:
     if config.engine.compile:
         model.compile()
     return model
+
+
+def _place(name: str, runs_root: str) -> Path:
+    """A path as it stands, or the run of that name."""
+    run = Path(runs_root) / name
+    return run if run.is_dir() and not Path(name).exists() else Path(name)
 
 
 def _available_bytes(device: torch.device) -> int:

@@ -70,13 +70,15 @@ class View:
         self._line.close()
         seconds = time.monotonic() - self._began
         images = (progress.step - self._start) * self._plan.global_batch
-        is_complete = progress.step == self._plan.total_steps
+        is_complete = progress.step >= self._plan.total_steps
         result = Result(progress, is_complete, seconds, images / seconds)
         if self._world.is_main:
             state = "finished" if is_complete else f"stopped at step {progress.step}, saved"
             best = "not evaluated"
             if progress.best_top1 is not None:
                 best = f"{progress.best_top1:.2f} % at step {progress.best_step}"
+                if self._config.optim.model_ema_decay is not None:
+                    best += " (weights' average)"
                 best += "" if progress.top1 is None else f", last {progress.top1:.2f} %"
             rows = {
                 "run": f"{self._config.name} ({state})",
@@ -100,7 +102,7 @@ class View:
             f"{plan.total_steps} steps, {plan.steps_per_epoch} an epoch; "
             f"{plan.train_samples} + {plan.val_samples} images"
         )
-        if self._start == plan.total_steps:
+        if self._start >= plan.total_steps:
             info("finished before: nothing to do")
         elif self._start:
             info(f"resuming after step {self._start}")

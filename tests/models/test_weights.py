@@ -47,7 +47,7 @@ def test_checkpoints_are_unwrapped(tmp_path: Path, wrapper: str) -> None:
 
 
 def test_files_that_hold_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"weights .*no such file; name a \.safetensors"):
+    with pytest.raises(UserError, match=r"weights .*no such file or folder; name a \.safetensors"):
         read_weights(tmp_path / "missing.pth")
     for name in ("torn.safetensors", "torn.pth"):
         (tmp_path / name).write_bytes(b"\x10" * 40)

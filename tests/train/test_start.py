@@ -59,7 +59,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing\.safetensors: no such file"):
+    with pytest.raises(UserError, match=r"nothing\.safetensors: no such file or folder"):
         start_model(config_of(init_from=str(tmp_path / "nothing.safetensors")), CPU)
 
 
