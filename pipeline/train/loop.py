@@ -69,8 +69,7 @@ def train(
                 progress = evaluated(progress, scores.top1_of_best)
             tracker.log(metrics, done)
             if stopping or overdue or checkpoints.due(done, epoch, total):
-                last = stopping or done == total
-                checkpoints.save(engine, meter.carry(progress), must=last)
+                checkpoints.save(engine, meter.carry(progress), must=stopping or done == total)
             meter.go_on(paused)
             view.update(done, metrics)
             if stopping:
