@@ -30,7 +30,7 @@ def train(
     Raises PipelineError with the exit code that belongs to it, on every rank.
     """
     device = open_device(config, world)
-    collective = connect(world, config.device, config.engine.timeout_s)
+    collective = connect(world, config.device, config.engine.collective_timeout_s)
     splits = collective.all_or_error(lambda: open_splits(config))
     stage(config.data.stage_to, splits, copies=world.local_rank == 0)
     train_split, val_split = splits

@@ -168,7 +168,7 @@ def test_a_dead_rank_is_named(small: Callable[..., list]) -> None:
     import psutil
 
     run = small.runs / "dead"  # type: ignore[attr-defined]
-    args = small("dead", "tracking.uri=journal", "checkpoint.every_steps=2", "engine.timeout_s=20")
+    args = small("dead", "tracking.uri=journal", "checkpoint.every_steps=2", "engine.collective_timeout_s=20")
     args = [word if word != "train.max_steps=12" else "train.max_steps=400" for word in args]
     process = subprocess.Popen(
         [sys.executable, *map(str, args)],

@@ -12,13 +12,19 @@ from pipeline.config.schema.data import AugmentConfig, DataConfig, EvaluateConfi
 from pipeline.config.schema.keeping import CheckpointConfig, TrackingConfig
 from pipeline.config.schema.model import MetaFormerConfig, ModelConfig
 from pipeline.config.schema.section import Free, Section
-from pipeline.config.schema.training import EngineConfig, OptimConfig, TrainConfig
+from pipeline.config.schema.training import (
+    ElasticConfig,
+    EngineConfig,
+    OptimConfig,
+    TrainConfig,
+)
 
 __all__ = [
     "AugmentConfig",
     "CheckpointConfig",
     "Config",
     "DataConfig",
+    "ElasticConfig",
     "EngineConfig",
     "EvaluateConfig",
     "MetaFormerConfig",
@@ -47,6 +53,7 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     engine: EngineConfig = EngineConfig()
+    elastic: ElasticConfig = ElasticConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()

@@ -83,5 +83,23 @@ class EngineConfig(Section):
     """Steps in a row with inf or NaN gradients that bring the last checkpoint's weights back."""
     max_rollbacks: Annotated[int, Field(ge=0), Free] = 3
     """Such returns; where another would be needed, the run ends with exit code 5."""
-    timeout_s: Annotated[Count, Free] = 600
-    """How long a rank waits for the others before the job ends."""
+    collective_timeout_s: Annotated[Count, Free] = 600
+    """How long a rank may keep the others waiting before it is named and the job ends."""
+
+
+class ElasticConfig(Section):
+    """Nodes that a Slurm job may run on; the training is the same on any of them."""
+
+    min_nodes: Annotated[Count | None, Free] = None
+    """Fewest nodes to start or go on with, where others are lost or taken; null is --nodes."""
+    max_nodes: Annotated[Count | None, Free] = None
+    """Most nodes to take; null is --nodes."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_nodes and self.max_nodes and self.min_nodes > self.max_nodes:
+            raise ValueError(
+                f"min_nodes={self.min_nodes} must not be more than max_nodes={self.max_nodes}; "
+                "swap them"
+            )
+        return self
