@@ -90,7 +90,7 @@ class Journal:
             # Patient: on a requeue the process before may still be on its way out.
             if not lock(self._file.fileno(), _LOCK_WAIT_S):
                 raise UserError(
-                    f"run {path.parent.name}: another process trains in {path.parent}; wait for "
+                    f"run {path.parent.name}: {_holder(path)} trains in {path.parent}; wait for "
                     "it, end it, or give this run another name (name=...)"
                 )
             _drop_half_line(path)
@@ -209,6 +209,16 @@ class Journal:
             self._tags |= record["tags"]
         elif record["kind"] == "dataset":
             self._datasets.append(record["dataset"])
+
+
+def _holder(path: Path) -> str:
+    """Who works on a locked journal, by its last start."""
+    starts = [record for record in read_journal(path).records if record["kind"] == "start"]
+    if not starts:
+        return "another process"
+    process, job = starts[-1].get("process", {}), starts[-1].get("job_id")
+    what = "another process" if job is None else f"job {job}"
+    return f"{what} (pid {process.get('pid')} on {process.get('host')})"
 
 
 def _number(value: float) -> float | str:

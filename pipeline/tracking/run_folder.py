@@ -39,6 +39,14 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def saved_step(self) -> int:
+        """The step of the newest checkpoint, by its name and mark alone; 0 before the first."""
+        names = (path.parent.name for path in self.checkpoints.glob("step-*/COMMITTED"))
+        steps = (name.removeprefix("step-") for name in names)
+        # Half-written ones are named step-N.attempt-R.tmp.
+        return max((int(step) for step in steps if step.isdigit()), default=0)
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

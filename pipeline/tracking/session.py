@@ -24,7 +24,10 @@ def tracking(
     facts: Mapping[str, str],
     splits: Sequence[ShardSplit],
 ) -> Iterator[Tracker]:
-    """Open the tracker on every rank; ``facts`` are further tags. The caller ends it."""
+    """Open the tracker on every rank; ``facts`` are further tags. The caller ends it.
+
+    The journal's lock keeps a second job out of the run, so checkpoints are opened within.
+    """
     versions = {f"{name}_version": version(name) for name in _VERSIONED}
     tracker = collective.all_or_error(
         lambda: open_tracker(folder.path, config, collective.world, versions | dict(facts))

@@ -43,13 +43,13 @@ def train(
     folder = collective.on_main(lambda: claim(config, splits))
     schedule = Schedule(config.optim, config.train, plan)
     loader = Loader(config, plan, world.rank, device, train_split, val_split, model.drop_path_rates)
-    checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint)
-    faults = Faults(config.engine, collective, checkpoints)
     meter = Meter(plan, collective, device)
 
-    progress = checkpoints.restore(engine, loader.blank_images())
-    meter.resume(progress)
     with tracking(collective, folder, config, facts, splits) as tracker:
+        checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint)
+        faults = Faults(config.engine, collective, checkpoints)
+        progress = checkpoints.restore(engine, loader.blank_images())
+        meter.resume(progress)
         view = View(config, plan, folder, world, progress.step)
         for step in loader.steps(progress.step):
             lr = schedule.lr(step.number)

@@ -167,5 +167,9 @@ def test_one_process_at_a_time_writes_a_journal(tmp_path, monkeypatch):
     journal = Journal(path)
     with pytest.raises(UserError, match="run digits: another process trains"):
         Journal(path)
+    process = {"pid": 345, "host": "n3", "started_s": 1.0}
+    journal.start({"attempt": 0, "process": process, "job_id": "12"})
+    with pytest.raises(UserError, match=r"run digits: job 12 \(pid 345 on n3\) trains"):
+        Journal(path)
     journal.close()
     Journal(path).close()
