@@ -15,6 +15,7 @@ import psutil
 from pipeline.errors import STOPPED_EXIT_CODE
 from pipeline.log import ProgressLine, info
 from pipeline.tracking.run_folder import RunFolder
+from pipeline.watchdog import newest_verdict
 from slurm.job import Outcome
 
 _POLL_S = 0.2
@@ -30,6 +31,7 @@ class Follower:
         self._position = 0
         self._bar: ProgressLine | None = None
         self._interrupts = 0
+        self._began_s = time.time()
 
     def wait(self) -> Outcome:
         """Follow to the end; returns the first rank's outcome that is no success."""
@@ -87,6 +89,11 @@ class Follower:
     def _outcome(self) -> Outcome:
         outcomes = [self._outcome_of(rank) for rank in range(self._tasks)]
         failed = [outcome for outcome in outcomes if outcome.exit_code]
+        if verdict := newest_verdict(self._folder.logs, self._began_s):
+            # The whole of it stands in the log that was shown.
+            who = ", ".join(map(str, verdict.culprits)) or "all ranks"
+            reports = self._folder.logs / "stuck"
+            return Outcome(1, f"{who} kept the others waiting; reports: {reports}")
         if failed and self._interrupts and all(outcome.exit_code == 1 for outcome in failed):
             return Outcome(STOPPED_EXIT_CODE, "stopped before the first step")
         return min(failed, key=lambda outcome: outcome.at_s) if failed else outcomes[0]

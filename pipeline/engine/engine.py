@@ -60,23 +60,26 @@ class Engine:
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         if plan.gradient_scale != 1.0:
             optimizer.register_step_pre_hook(self._scale_gradients)
-        deepspeed, self._engine = start(model, optimizer, config, plan)
+        self._gathers_weights = config.engine.zero_stage == 3
+        with collective.waiting("start of the engine"):
+            deepspeed, self._engine = start(model, optimizer, config, plan)
         self.device = torch.device(self._engine.device)
         self.module: nn.Module = self._engine.module
         self.state = State(
             deepspeed,
             self._engine,
             config.engine.zero_stage,
-            plan.world_size,
             weights,
             config.optim.model_ema_decay,
+            collective,
         )
         self._grad_norm: Tensor | float = 0.0
         self._statistics = StepStatistics(self.module, plan.micro_batches)
 
     def train_step(self, step: Step, lr: float) -> StepResult:
         """Forward, backward and update over this rank's slots."""
-        losses, is_skipped = self._run(step, lr)
+        with self._collective.waiting("gradients", step.number + 1):
+            losses, is_skipped = self._run(step, lr)
         if is_skipped:
             return StepResult(losses, None, True, self._culprits(step))
         self.state.update_average()
@@ -86,7 +89,10 @@ class Engine:
     def logits(self, images: Tensor) -> Tensor:
         """images: (B, 3, H, W). Returns (B, num_classes) fp32, in evaluation mode."""
         self._engine.eval()
-        return self._engine(images, None).float()
+        if not self._gathers_weights:
+            return self._engine(images, None).float()
+        with self._collective.waiting("weights for a prediction"):
+            return self._engine(images, None).float()
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters, in the same order on every rank."""
@@ -99,9 +105,10 @@ class Engine:
         """
         self._engine.train()
         self._set_lr(0.0)
-        for _ in range(self._plan.slots):
-            self._engine.backward(self._engine(like, None).float().sum() * 0.0)
-            self._engine.step()
+        with self._collective.waiting("first moments"):
+            for _ in range(self._plan.slots):
+                self._engine.backward(self._engine(like, None).float().sum() * 0.0)
+                self._engine.step()
         self.state.moments_were_made()
 
     def _run(self, step: Step, lr: float) -> tuple[Tensor, bool]:
@@ -126,14 +133,20 @@ class Engine:
     def _backward(self, slot: MicroBatch) -> tuple[Tensor, Tensor]:
         """Forward and backward of one slot; returns its mean loss and its logits, detached."""
         torch.manual_seed(slot.torch_seed)
-        logits = self._engine(slot.images, slot.drop_path).float()
-        loss = cross_entropy(logits, slot.targets, label_smoothing=self._smoothing)
+        with self._collective.waiting("forward pass"):
+            logits = self._engine(slot.images, slot.drop_path).float()
+            loss = cross_entropy(logits, slot.targets, label_smoothing=self._smoothing)
         scale = 0.0 if slot.is_empty else self._plan.loss_scale
-        self._engine.backward(loss * scale, scale_wrt_gas=False)
+        with self._collective.waiting("gradients"):
+            self._engine.backward(loss * scale, scale_wrt_gas=False)
         return loss.detach(), logits.detach()
 
     def _update(self) -> bool:
         """End a slot; after the last one, DeepSpeed updates. Returns whether it did not skip."""
+        with self._collective.waiting("update"):
+            return self._is_updated()
+
+    def _is_updated(self) -> bool:
         if hasattr(self._engine.optimizer, "overflow"):
             self._engine.step()
             norm = self._engine.get_global_grad_norm()

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.collective import Collective
+
 MASTER = "master"
 """The fp32 weights that the optimizer updates."""
 AVERAGE = "average"
@@ -24,12 +26,12 @@ class State:
         deepspeed: Any,
         engine: Any,
         stage: int,
-        world_size: int,
         weights: Mapping[str, Tensor],
         average_decay: float | None,
+        collective: Collective,
     ):
         self._deepspeed, self._engine = deepspeed, engine
-        self._stage, self._world_size = stage, world_size
+        self._stage, self._collective = stage, collective
         parameters = dict(engine.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._frozen = {n: weights[n] for n, p in parameters.items() if not p.requires_grad}
@@ -131,7 +133,7 @@ class State:
         gathered = self._deepspeed.zero.GatheredParameters(
             [parameter], modifier_rank=0, enabled=self._stage == 3
         )
-        with gathered:
+        with self._collective.waiting("weights"), gathered:
             parameter.data.copy_(value)
 
     @property
@@ -158,10 +160,11 @@ class State:
     def _read(self, parameter: nn.Parameter, kind: str) -> Tensor:
         if self._stage == 0:
             return self._plain(parameter, kind)
-        if kind == MASTER:
-            return self._deepspeed.utils.safe_get_full_fp32_param(parameter)
-        self._link_states()
-        return self._deepspeed.utils.safe_get_full_optimizer_state(parameter, kind)
+        with self._collective.waiting("reading the state"):
+            if kind == MASTER:
+                return self._deepspeed.utils.safe_get_full_fp32_param(parameter)
+            self._link_states()
+            return self._deepspeed.utils.safe_get_full_optimizer_state(parameter, kind)
 
     @torch.no_grad()
     def _write(self, parameter: nn.Parameter, kind: str, value: Tensor) -> None:
@@ -181,7 +184,7 @@ class State:
         part, _ = self._engine.optimizer._get_fp32_opt_state_partition(
             parameter, release_swap_buffers=False, optim_state_key=key
         )
-        padded = torch.zeros(part.numel() * self._world_size, device=self._engine.device)
+        padded = torch.zeros(part.numel() * self._collective.world.size, device=self._engine.device)
         padded[: value.numel()] = value.flatten()
         rank = self._engine.optimizer._get_param_partition_rank(parameter)
         part.data.copy_(padded.narrow(0, part.numel() * rank, part.numel()))

@@ -75,7 +75,9 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """Whether this is a run folder at all."""
-        return any(path.is_file() for path in (self.journal, self.info, self.config))
+        # The last is all that a run has whose first job waits.
+        files = (self.journal, self.info, self.config, self.path / "jobs.jsonl")
+        return any(path.is_file() for path in files)
 
 
 def list_runs(runs_root: Path | str = "runs") -> list[Path]:

@@ -153,9 +153,7 @@ def open_tracker(
     _describe(folder, config, store, code)
     process = Process.of(os.getpid())
     assert process is not None
-    journal.start(
-        {"attempt": world.attempt, "process": process.as_json(), "job_id": world.job_id}
-    )
+    journal.start({"attempt": world.attempt, "process": process.as_json(), "job_id": world.job_id})
     journal.settings({key: redact(show(value)) for key, value in dotted(config).items()})
     place = {
         "world_size": str(world.size),

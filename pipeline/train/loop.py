@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from pipeline.checkpoint import Checkpoints, evaluated
-from pipeline.collective import connect
 from pipeline.config import Config
 from pipeline.data.loader import Loader
 from pipeline.data.staging import stage
@@ -17,7 +16,7 @@ from pipeline.tracking.claim import claim
 from pipeline.tracking.session import tracking
 from pipeline.train.faults import Faults
 from pipeline.train.meter import Meter
-from pipeline.train.start import start_model
+from pipeline.train.start import join, start_model
 from pipeline.train.view import Result, View
 from pipeline.world import World
 
@@ -30,7 +29,7 @@ def train(
     Raises PipelineError with the exit code that belongs to it, on every rank.
     """
     device = open_device(config, world)
-    collective = connect(world, config.device, config.engine.collective_timeout_s)
+    collective = join(config, world)
     splits = collective.all_or_error(lambda: open_splits(config))
     stage(config.data.stage_to, splits, copies=world.local_rank == 0)
     train_split, val_split = splits

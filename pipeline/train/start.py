@@ -1,4 +1,4 @@
-"""The model that a training starts with."""
+"""What a training starts with: the other ranks, and a model."""
 
 from pathlib import Path
 
@@ -6,11 +6,20 @@ import psutil
 import torch
 
 from pipeline.checkpoint.weights import weights_from
+from pipeline.collective import Collective, connect
 from pipeline.config import Config
 from pipeline.models.build import TimmModel, build_model
 from pipeline.models.memory import check_memory
 from pipeline.models.metaformer import MetaFormer
 from pipeline.models.weights import load_weights
+from pipeline.tracking.claim import run_folder_of
+from pipeline.world import World
+
+
+def join(config: Config, world: World) -> Collective:
+    """Meet the other ranks; whoever keeps them waiting is named in the run's logs."""
+    logs = run_folder_of(config).logs
+    return connect(world, config.device, config.engine.collective_timeout_s, logs)
 
 
 def start_model(config: Config, device: torch.device) -> MetaFormer | TimmModel:

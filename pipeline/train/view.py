@@ -57,7 +57,14 @@ class View:
         is_last = step == self._plan.total_steps
         if self._world.is_main and (is_last or now - self._wrote >= _FILE_EVERY_S):
             self._wrote = now
-            shown = {"step": step, "start": self._start, "total": self._plan.total_steps}
+            shown: dict[str, float] = {
+                "step": step,
+                "start": self._start,
+                "total": self._plan.total_steps,
+                # Over this launch, so with evaluations and checkpoints: what is left takes as long.
+                "seconds_per_step": (now - self._began) / (step - self._start),
+                "at_s": time.time(),
+            }
             # Twice a second: no fsync for what the next one replaces, and no end of the training
             # by a full disk, of which the journal and the checkpoints warn.
             with contextlib.suppress(OSError):
