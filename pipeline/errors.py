@@ -23,6 +23,10 @@ class PreflightError(PipelineError):
     exit_code = 3
 
 
+class NodeUnfitError(PreflightError):
+    """The fault is this node's own: the job can go on without it."""
+
+
 class DataError(PipelineError):
     """Shards, images or labels are not what they claim to be."""
 

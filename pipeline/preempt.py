@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Literal
 
@@ -15,12 +16,12 @@ class StopRequest:
     """Turns SIGTERM, SIGUSR2 and the first Ctrl-C into ``requested``; the second Ctrl-C quits.
 
     A launcher that handles Ctrl-C itself starts the ranks with SIGINT ignored: that stays so.
-    ``requeues`` says that the job is queued again after a stop.
+    ``requeues`` is asked after a stop whether the job will be queued again.
     """
 
-    def __init__(self, requeues: bool = False) -> None:
+    def __init__(self, requeues: Callable[[], bool] = lambda: False) -> None:
         self.requested = False
-        self.requeues = requeues
+        self._requeues = requeues
 
     def install(self) -> "StopRequest":
         """Take over the signals of this process."""
@@ -33,12 +34,12 @@ class StopRequest:
     @property
     def end_status(self) -> Literal["REQUEUED", "KILLED"]:
         """What tracking is told of a training that was stopped."""
-        return "REQUEUED" if self.requeues else "KILLED"
+        return "REQUEUED" if self._requeues() else "KILLED"
 
     @property
     def exit_code(self) -> int:
         """Of a training that was stopped."""
-        return REQUEUED_EXIT_CODE if self.requeues else STOPPED_EXIT_CODE
+        return REQUEUED_EXIT_CODE if self._requeues() else STOPPED_EXIT_CODE
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested:

@@ -1,19 +1,26 @@
 """What runs in each task of a job: picklable, and light until it is called."""
 
+import contextlib
+import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import Config
-from pipeline.errors import PipelineError
+from pipeline.errors import NodeUnfitError, PipelineError
 from pipeline.preempt import StopRequest
+from pipeline.tracking.claim import run_folder_of
+from pipeline.tracking.run_folder import RunFolder, read_run_info
 from slurm import submission
+from slurm.aftermath.endings import Ending, endings_folder, note_ending
+from slurm.aftermath.evidence import Attempt
 
-_REQUEUE_WAIT_S = 60
-"""How long the other ranks of a preempted job wait to be ended by the requeue."""
+if TYPE_CHECKING:
+    from pipeline.world import World
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,16 @@ class Outcome:
     message: str = ""
     at_s: float = field(default_factory=time.time)
     """Seconds since the epoch: the first failure is the cause of the others."""
+    is_node_unfit: bool = False
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Trains in this task as one rank of the job."""
+    """Trains in this task as one rank of the job.
+
+    On Slurm it leaves its ending in the run folder, and ``slurm.aftermath`` decides what
+    follows: a rank that queued the job again itself would be killed together with the others.
+    """
 
     config: Config
     cluster: Literal["local", "slurm"]
@@ -38,33 +50,68 @@ class TrainJob:
 
     def __call__(self) -> Outcome:
         # Signals first: importing torch takes seconds in which one may come.
-        stop = StopRequest(requeues=self.cluster == "slurm").install()
+        stop = StopRequest(self._is_queued_again).install()
+        # submitit would write of each one into the log.
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
         submission.export_world()
-        outcome = self._train(stop)
-        if self.cluster == "slurm" and outcome.exit_code:
-            print(f"error: {outcome.message}", file=sys.stderr, flush=True)
-            sys.exit(outcome.exit_code)
-        return outcome
-
-    def _train(self, stop: StopRequest) -> Outcome:
-        from pipeline.train.loop import train
         from pipeline.world import from_environment
 
         world = from_environment()
+        outcome = self._train(world, stop)
+        if self.cluster == "slurm" and outcome.exit_code:
+            is_asked_for = outcome.exit_code == stop.exit_code
+            prefix = "" if is_asked_for else "error: "
+            print(f"{prefix}{outcome.message}", file=sys.stderr, flush=True)
+            self._leave(world, outcome)
+            sys.exit(outcome.exit_code)
+        return outcome
+
+    @property
+    def _folder(self) -> RunFolder:
+        return run_folder_of(self.config)
+
+    def _is_queued_again(self) -> bool:
+        if self.cluster == "local":
+            return False
+        cancelled = read_run_info(self._folder.path).get("cancelled_job")
+        return cancelled is None or cancelled != submission.job_name()
+
+    def _train(self, world: "World", stop: StopRequest) -> Outcome:
         try:
+            if self.cluster == "slurm":
+                from slurm.aftermath.looking_back import look_back
+                from slurm.doctor.preflight import preflight
+
+                preflight(self.config, world)
+                if world.is_main:
+                    look_back(self._folder, Attempt.of(os.environ))
+            from pipeline.train.loop import train
+
             result = train(self.config, world, stop, self.resume_command, self.facts)
         except PipelineError as error:
-            return Outcome(error.exit_code, str(error))
+            is_unfit = isinstance(error, NodeUnfitError)
+            return Outcome(error.exit_code, str(error), is_node_unfit=is_unfit)
         except Exception as error:  # noqa: BLE001 (an outcome names it; a task never just dies)
             # A bug, or another rank's end: the whole of it goes to this task's .out log.
             traceback.print_exc(file=sys.stdout)
             reason = str(error).strip().split("\n")[0]
-            return Outcome(1, f"rank {world.rank}: {type(error).__name__}: {reason}")
+            return Outcome(
+                1, f"rank {world.rank} on {world.node_name}: {type(error).__name__}: {reason}"
+            )
         if result.is_complete:
             return Outcome(0)
-        if stop.requeues and world.is_main:
-            submission.requeue()
-        elif stop.requeues:
-            # An exit here would make srun kill the main rank before it has requeued.
-            time.sleep(_REQUEUE_WAIT_S)
         return Outcome(stop.exit_code, "stopped, and a checkpoint is saved")
+
+    def _leave(self, world: "World", outcome: Outcome) -> None:
+        assert world.job_id is not None
+        ending = Ending(
+            world.rank,
+            world.node_name,
+            outcome.exit_code,
+            outcome.message,
+            outcome.is_node_unfit,
+            outcome.at_s,
+        )
+        # A full disk must not turn a diverged training into one that seems to have crashed.
+        with contextlib.suppress(OSError):
+            note_ending(endings_folder(self._folder.logs, world.job_id, world.attempt), ending)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.log import warn
 from pipeline.tracking.run_folder import RunFolder
 
 Stage = Literal["prep", "train", "evaluate"]
@@ -49,6 +50,8 @@ class FaultRecord:
     message: str
     step: int
     """Optimizer steps done when it happened, as far as the run folder knows."""
+    saved_step: int
+    """Those of the newest checkpoint: what lies between is computed again."""
     action: Action
     node: str | None = None
     rank: int | None = None
@@ -65,8 +68,12 @@ def read_jobs(folder: RunFolder) -> list[JobRecord]:
 
 
 def note_fault(folder: RunFolder, fault: FaultRecord) -> None:
-    """Append a fault."""
-    _append(folder.path / "faults.jsonl", asdict(fault))
+    """Append a fault; a disk that does not take it costs a warning."""
+    try:
+        _append(folder.path / "faults.jsonl", asdict(fault))
+    except OSError as error:
+        # A full disk, which may be the very fault, is no reason to give the job up.
+        warn(f"the fault is not noted in {folder.path}: {error.strerror}")
 
 
 def read_faults(folder: RunFolder) -> list[FaultRecord]:
