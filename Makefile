@@ -14,8 +14,10 @@ INSTALL_LOG := .venv/install.log
 # What only the benchmark of the loader needs: sees all of .venv, which it leaves as it is.
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
+# Where `make cluster` keeps its files; sockets want a short path.
+CLUSTER := $(CURDIR)/.cluster
 
-.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity clean
+.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity cluster cluster-down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +37,12 @@ demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train tw
 
 test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
+
+cluster: $(INSTALLED)  ## a Slurm cluster of eight nodes on this machine, with accounting
+	@$(BIN)/python -m tests.slurm.cluster up --folder "$(CLUSTER)"
+
+cluster-down: $(INSTALLED)  ## stop all of that cluster and delete its files
+	@$(BIN)/python -m tests.slurm.cluster down --folder "$(CLUSTER)"
 
 gpu: $(INSTALLED)  ## the tests that need an NVIDIA GPU, with their figures
 	@$(BIN)/python -m pytest -m gpu -rP tests/gpu

@@ -5,19 +5,26 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.slurm.cluster import Cluster, missing_programs, running_cluster
+from tests.slurm.cluster import Cluster, how_to_install, missing_programs, running_cluster
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes of two CPUs. Without Slurm the test is skipped; with REQUIRE_SLURM=1 it fails."""
+    """Eight idle nodes of eight CPUs, with accounting; a test that breaks some mends them.
+
+    Without Slurm's or MariaDB's programs the test is skipped; with REQUIRE_SLURM=1 it fails.
+    """
     if missing := missing_programs():
-        reason = (
-            f"not on this machine: {', '.join(missing)}; Debian has them in slurmctld, slurmd, "
-            "slurm-client, munge and util-linux"
-        )
+        reason = f"it needs {how_to_install(missing)}"
         if os.environ.get("REQUIRE_SLURM") == "1":
-            pytest.fail(f"REQUIRE_SLURM=1, but {reason}; or set REQUIRE_SLURM=0 to skip")
+            pytest.fail(f"REQUIRE_SLURM=1: {reason}; or set REQUIRE_SLURM=0 to skip")
         pytest.skip(reason)
     with running_cluster(tmp_path_factory.mktemp("slurm")) as running:
         yield running
+
+
+@pytest.fixture
+def breakable_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """The same cluster, for a test that kills nodes: they are brought back."""
+    yield cluster
+    cluster.mend()
