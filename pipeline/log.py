@@ -3,10 +3,11 @@
 stdout belongs to results (``--json``, tables). NO_COLOR and non-terminals are honoured.
 """
 
+import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +40,25 @@ def warn(message: str) -> None:
     _say(f"warning: {message}", "yellow")
 
 
+@contextlib.contextmanager
+def each_once() -> Iterator[None]:
+    """While the block runs, a message that was there already is not shown again."""
+    _shown.append(set())
+    try:
+        yield
+    finally:
+        _shown.pop()
+
+
+_shown: list[set[str]] = []
+"""A set for each block that runs."""
+
+
 def _say(message: str, style: str | None = None) -> None:
+    if _shown:
+        if message in _shown[-1]:
+            return
+        _shown[-1].add(message)
     if sys.stderr.isatty():
         console().print(message, style=style, markup=False)
     else:

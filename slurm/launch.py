@@ -1,4 +1,4 @@
-"""Train a config on Slurm or on this machine: python slurm/launch.py configs/m48.yaml --nodes 8
+"""Train a config on Slurm or on this machine: python slurm/launch.py --nodes 8 configs/m48.yaml
 
 Flags say where a run goes, section.key=value says what it is. On Slurm this returns at once;
 a local run is followed to its end. The same command resumes a run that was stopped.
@@ -6,104 +6,171 @@ a local run is followed to its end. The same command resumes a run that was stop
 
 import argparse
 import json
+import re
 import shlex
-import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pipeline.config import Loaded, load
-from pipeline.config.load import write_resolved
-from pipeline.errors import (
-    STOPPED_EXIT_CODE,
-    PipelineError,
-    PreflightError,
-    UserError,
-    run_cli,
-)
-from pipeline.log import info, warn
-from pipeline.plan import Plan, make_plan, open_splits
-from pipeline.tracking.claim import check_claim, run_folder_of
-from pipeline.tracking.origin import git_state
-from pipeline.world import visible_gpus
-from slurm import submission
-from slurm.job import TrainJob
-from slurm.snapshot import snapshot_folder, take_snapshot
-
-_IMAGENET_IMAGES = (1_281_167, 50_000)
-_GPUS_PER_NODE = 8
+from pipeline.errors import STOPPED_EXIT_CODE, run_cli
+from pipeline.log import info
+from pipeline.tracking.run_folder import RunFolder
+from slurm import dry_run
+from slurm.chain import parse_chain
+from slurm.chain_submission import Chain, Source, launch_chain
+from slurm.request import Prepared, Where, prepare, submit_training
+from slurm.run_lookup import typed
+from slurm.site_profile import load_site
+from slurm.sweep import Swept, Variant, expand, parse_seeds, parse_sweep, single_command
+from slurm.sweep_submission import Sweep, launch_sweep
+from slurm.time_limit import parse_minutes
 
 
 def main() -> int:
     args = _parse()
-    loaded = load(args.config, args.overrides)
-    request = _request(args, loaded)
-    plan = _plan(loaded, request, args.dry_run)
-    folder = check_claim(loaded.config)
-    if args.dry_run:
-        _print_dry_run(loaded, request, plan)
-        return 0
+    where = _where(args)
     command = shlex.join(["python", "slurm/launch.py", *sys.argv[1:]])
-    take_snapshot(request.code_folder)
-    facts = git_state(Path(__file__).parent) | {"launch_command": command}
-    job = submission.submit(request, TrainJob(loaded.config, request.cluster, command, facts))
-    summary = {
-        "job_id": job.job_id,
-        "cluster": request.cluster,
-        "run_folder": str(folder.path),
-        "world_size": request.world_size,
-        "total_steps": plan.total_steps,
-    }
-    if request.cluster == "slurm":
-        return _report_slurm(summary, args.json)
-    from slurm.follow import Follower
-
-    outcome = Follower(job, folder, request.tasks_per_node).wait()
-    if args.json:
-        print(json.dumps(summary | {"exit_code": outcome.exit_code, "message": outcome.message}))
-    if outcome.exit_code == STOPPED_EXIT_CODE:
-        info(outcome.message)
-    elif outcome.exit_code:
-        print(f"error: {outcome.message}", file=sys.stderr)
-    return outcome.exit_code
+    if args.chain:
+        return launch_chain(_chain(args, where, command), args.dry_run, args.json)
+    if args.swept or len(args.configs) > 1:
+        return launch_sweep(_sweep(args, where), args.dry_run, args.json)
+    [config] = args.configs
+    prepared = prepare(config, args.overrides, where, args.dry_run)
+    if args.dry_run:
+        return dry_run.show(prepared, args.json)
+    job = submit_training(prepared, command)
+    summary = _summary(prepared, job.job_id)
+    if prepared.request.cluster == "slurm":
+        return _report(prepared.folder, summary, args.json)
+    return _follow(prepared, job, summary, args.json)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="launch.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --seed is not --seeds
     )
-    parser.add_argument("config", help="config file, such as configs/m48.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument(
+    parser.add_argument("words", nargs="+", metavar="CONFIG | section.key=value", help=_WORDS)
+    where = parser.add_argument_group("where it runs")
+    where.add_argument(
         "--cluster",
         choices=["auto", "local", "slurm"],
         default="auto",
         help="auto is slurm where sbatch is found, else local",
     )
-    parser.add_argument("--nodes", type=_count, default=1, help="machines (default 1)")
-    parser.add_argument(
+    where.add_argument(
+        "--nodes", type=_count, metavar="N", help="machines (default elastic.max_nodes, else 1)"
+    )
+    where.add_argument(
         "--gpus-per-node",
         type=_count,
         metavar="N",
-        help=f"slurm: GPUs of a node to ask for (default {_GPUS_PER_NODE})",
+        help="GPUs of each (default: the site profile's, else what the partition's nodes have)",
     )
-    parser.add_argument(
+    where.add_argument(
         "--tasks-per-node",
         type=_count,
         metavar="N",
-        help="ranks per node (default: one per GPU; without GPU engine.cpu_tasks)",
+        help="ranks of each (default: one per GPU; without GPUs engine.cpu_tasks)",
     )
-    parser.add_argument(
+    where.add_argument(
         "--time",
-        type=_minutes,
-        default=24 * 60,
-        metavar="HH:MM:SS",
-        help="time limit (default 24:00:00)",
+        type=_checked(parse_minutes),
+        metavar="TIME",
+        help="limit as sbatch reads it: minutes, HH:MM:SS or D-HH:MM:SS (default: the site "
+        "profile's, else 24:00:00); at its end the run is queued again",
     )
+    where.add_argument(
+        "--site",
+        metavar="NAME",
+        help="site profile: of slurm/sites or ~/.config/imagenet-pipeline/sites, or a file "
+        "(default: ~/.config/imagenet-pipeline/site.yaml)",
+    )
+    where.add_argument(
+        "--after",
+        type=_checked(_jobs),
+        metavar="JOB",
+        help="start when this job (or several, 12:13) has ended well; give up if it fails",
+    )
+    _add_many(parser)
+    parser.add_argument("--name", help="name of the run and its folder, like name=NAME")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    args.configs = [word for word in args.words if "=" not in word]
+    args.overrides = [word for word in args.words if "=" in word]
+    args.overrides += [f"name={args.name}"] if args.name else []
+    args.swept = Swept(args.seeds, tuple(args.sweep))
+    if not args.configs:
+        parser.error("a config file is needed, such as configs/m48.yaml")
+    if args.chain and (args.swept or len(args.configs) > 1):
+        parser.error("--chain is of one run: give one config, and neither --seeds nor --sweep")
+    if not args.chain and (args.source or args.shard_options):
+        parser.error("--source and --shard-options are of the prep stage: --chain prep,...")
+    return args
+
+
+_WORDS = (
+    "a config file, such as configs/m48.yaml, or several, a run for each; and settings that go "
+    "before the files'"
+)
+
+
+def _add_many(parser: argparse.ArgumentParser) -> None:
+    chain = parser.add_argument_group("what comes before and after a training")
+    chain.add_argument(
+        "--chain",
+        type=_checked(parse_chain),
+        metavar="STAGES",
+        help="prep,train,evaluate or some of them: each starts when the one before has ended "
+        "well; the same command again does what is missing",
+    )
+    chain.add_argument(
+        "--source", type=Path, metavar="IMAGES", help="prep: SOURCE of data_prep/shard.py"
+    )
+    chain.add_argument(
+        "--shard-options",
+        type=shlex.split,
+        metavar="TEXT",
+        help="prep: further options of data_prep/shard.py, such as --shard-options='--shards 64'",
+    )
+    sweep = parser.add_argument_group("several runs, in one MLflow experiment")
+    sweep.add_argument(
+        "--seeds",
+        type=_checked(parse_seeds),
+        metavar="N|A,B,...",
+        help="a run for each of N seeds from the config's on, or for these",
+    )
+    sweep.add_argument(
+        "--sweep",
+        type=_checked(parse_sweep),
+        metavar="KEY=V,V,...",
+        action="append",
+        default=[],
+        help="a run for each value; of several --sweep, for each combination",
+    )
+    sweep.add_argument(
+        "--parallel",
+        type=_count,
+        metavar="N",
+        help="most runs of a job array that run at a time (default: all)",
+    )
+
+
+def _checked(read: Callable[[str], object]) -> Callable[[str], object]:
+    """argparse's own message for a ValueError names the function, not the rule."""
+
+    def parse(text: str) -> object:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
 
 
 def _count(text: str) -> int:
@@ -112,103 +179,96 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _minutes(text: str) -> int:
-    parts = text.split(":")
-    if not all(part.isdigit() for part in parts) or len(parts) != 3:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HH:MM:SS, such as 24:00:00")
-    hours, minutes, seconds = map(int, parts)
-    return max(1, hours * 60 + minutes + -(-seconds // 60))
+def _jobs(text: str) -> str:
+    if not re.fullmatch(r"\d+(_\d+)?(:\d+(_\d+)?)*", text):
+        raise ValueError(f"{text!r} is no job id as squeue shows it, such as 12, 12_3 or 12:13")
+    return text
 
 
-def _request(args: argparse.Namespace, loaded: Loaded) -> submission.Request:
-    config = loaded.config
-    cluster = args.cluster
-    if cluster == "auto":
-        # A dry run of several nodes needs no Slurm to be of use.
-        is_slurm = shutil.which("sbatch") or (args.dry_run and args.nodes > 1)
-        cluster = "slurm" if is_slurm else "local"
-    if cluster == "local" and args.nodes > 1:
-        raise UserError(
-            f"--nodes {args.nodes} needs Slurm, and "
-            + ("--cluster local" if args.cluster == "local" else "there is no sbatch here, so this")
-            + " is one machine; use --nodes 1, or --cluster slurm on a login node"
-        )
-    if cluster == "slurm" and not args.dry_run and not shutil.which("sbatch"):
-        raise UserError(
-            "--cluster slurm: no sbatch on this machine; use a login node, --dry-run or "
-            "--cluster local"
-        )
-    if args.gpus_per_node and config.device == "cpu":
-        raise UserError(f"--gpus-per-node {args.gpus_per_node} with device=cpu; drop one of them")
-    gpus = 0
-    if config.device == "cuda":
-        gpus = args.gpus_per_node or (_GPUS_PER_NODE if cluster == "slurm" else visible_gpus())
-        if gpus == 0 and not args.dry_run:
-            raise PreflightError(
-                "device=cuda, but this machine shows no GPU (NVML); set device=cpu, or check the "
-                "driver with nvidia-smi and CUDA_VISIBLE_DEVICES"
-            )
-    tasks = args.tasks_per_node or (
-        max(gpus, 1) if config.device == "cuda" else config.engine.cpu_tasks
-    )
-    folder = run_folder_of(config)
-    return submission.Request(
-        cluster=cluster,
-        name=config.name,
+def _where(args: argparse.Namespace) -> Where:
+    site, file = load_site(args.site)
+    if file is not None:
+        info(f"site profile {file}")
+    return Where(
+        cluster=args.cluster,
         nodes=args.nodes,
-        tasks_per_node=tasks,
-        gpus_per_node=gpus,
-        cpus_per_task=config.data.decode_threads + 2,
+        gpus_per_node=args.gpus_per_node,
+        tasks_per_node=args.tasks_per_node,
         time_min=args.time,
-        log_folder=folder.logs,
-        code_folder=snapshot_folder(folder.code),
+        site=site,
+        after=args.after,
     )
 
 
-def _plan(loaded: Loaded, request: submission.Request, is_dry_run: bool) -> Plan:
-    try:
-        train, val = map(len, open_splits(loaded.config))
-    except PipelineError as error:
-        if not is_dry_run:
-            raise
-        warn(f"{error}\n(the plan below assumes ImageNet-1k's {_IMAGENET_IMAGES[0]:,} images)")
-        train, val = _IMAGENET_IMAGES
-    return make_plan(loaded.config, request.world_size, train, val)
+def _chain(args: argparse.Namespace, where: Where, command: str) -> Chain:
+    [config] = args.configs
+    has_prep = "prep" in args.chain
+
+    def prepare_it() -> Prepared:
+        return prepare(
+            config,
+            args.overrides,
+            where,
+            args.dry_run,
+            may_lack_shards=has_prep,
+            may_be_queued=True,
+        )
+
+    source = Source(args.source, tuple(args.shard_options or ()))
+    return Chain(args.chain, source, prepare_it, command)
 
 
-def _print_dry_run(loaded: Loaded, request: submission.Request, plan: Plan) -> None:
-    print("# resolved config")
-    print(write_resolved(loaded.config))
-    print("# plan")
-    batch, micro_batch = plan.global_batch, plan.micro_batch
-    for name, value in {
-        "cluster": request.cluster,
-        "world": f"{request.nodes} node(s) x {request.tasks_per_node} rank(s) = {plan.world_size}",
-        "global batch": f"{batch} = {plan.micro_batches} micro-batches of {micro_batch}",
-        "micro-batches per rank": f"{plan.slots} ({plan.idle_slots} idle slots in all)",
-        "peak lr": f"{plan.lr_peak:g}",
-        "steps": f"{plan.total_steps:,} = {plan.steps_per_epoch:,} an epoch, "
-        f"{plan.schedule_epochs} epochs",
-        "run folder": request.log_folder.parent,
-    }.items():
-        print(f"{name + ':':<24}{value}")
-    if request.cluster == "slurm":
-        print("\n# sbatch")
-        print(submission.sbatch_text(request))
+def _sweep(args: argparse.Namespace, where: Where) -> Sweep:
+    def prepare_it(variant: Variant) -> Prepared:
+        words = (variant.config_file, variant.overrides)
+        return prepare(*words, where, args.dry_run, may_be_queued=True)
+
+    def command(variant: Variant) -> str:
+        return single_command(sys.argv[1:], args.configs, variant)
+
+    variants = expand(args.configs, args.overrides, args.swept)
+    return Sweep(variants, prepare_it, command, args.parallel)
 
 
-def _report_slurm(summary: dict[str, object], as_json: bool) -> int:
-    job, folder = summary["job_id"], summary["run_folder"]
+def _summary(prepared: Prepared, job_id: str) -> dict[str, object]:
+    return {
+        "job_id": job_id,
+        "cluster": prepared.request.cluster,
+        "name": prepared.request.name,
+        "run_folder": str(prepared.folder.path),
+        "nodes": prepared.request.nodes_text,
+        "world_size": prepared.request.world_size,
+        "total_steps": prepared.plan.total_steps,
+    }
+
+
+def _report(folder: RunFolder, summary: dict[str, object], as_json: bool) -> int:
     if as_json:
         print(json.dumps(summary))
         return 0
-    info(f"submitted job {job}: {summary['world_size']} ranks; run folder {folder}")
+    name = typed(folder)
+    info(
+        f"submitted job {summary['job_id']}: {summary['world_size']} ranks on {summary['nodes']} "
+        f"node(s); run folder {summary['run_folder']}"
+    )
     info("next:")
-    info(f"  squeue -j {job}")
-    info(f"  tail -F {folder}/logs/{job}_0_log.err")
-    info(f"  python -m pipeline.tracking sync {folder}     # curves to MLflow")
-    info(f"  scancel --signal=USR2 {job}                   # checkpoint and queue again")
+    info(f"  python slurm/jobs.py status {name}")
+    info(f"  python slurm/jobs.py logs -f {name}")
+    info(f"  python slurm/jobs.py cancel {name}")
     return 0
+
+
+def _follow(prepared: Prepared, job: object, summary: dict[str, object], as_json: bool) -> int:
+    from slurm.follow import Follower
+
+    outcome = Follower(job, prepared.folder, prepared.request.tasks_per_node).wait()
+    if as_json:
+        print(json.dumps(summary | {"exit_code": outcome.exit_code, "message": outcome.message}))
+    if outcome.exit_code == STOPPED_EXIT_CODE:
+        info(outcome.message)
+    elif outcome.exit_code:
+        print(f"error: {outcome.message}", file=sys.stderr)
+    return outcome.exit_code
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The code that a job runs: copied at submission, so that later edits do not reach it."""
 
 import hashlib
+import os
 import shutil
+import socket
 from pathlib import Path
 
 _PACKAGES = ("pipeline", "slurm", "data_prep")
@@ -20,13 +22,19 @@ def take_snapshot(target: Path) -> None:
     """Copy the code to ``target``, unless an earlier submission has done so."""
     if target.is_dir():
         return
-    temporary = target.with_name(f".{target.name}.tmp")
+    # Of its own: another launch may be taking the same one.
+    temporary = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     for path in _files():
         copy = temporary / path.relative_to(_ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    temporary.rename(target)
+    try:
+        temporary.rename(target)
+    except OSError:
+        shutil.rmtree(temporary)
+        if not target.is_dir():
+            raise
 
 
 def _files() -> list[Path]:

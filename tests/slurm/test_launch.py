@@ -56,17 +56,34 @@ def test_dry_run_of_the_real_job(command: Command) -> None:
     assert not (ROOT / "runs/m48").exists()
 
 
+def test_dry_run_of_a_range_of_nodes_as_json(command: Command) -> None:
+    words = [LAUNCH, "configs/m48.yaml", "--cluster", "slurm", "--dry-run", "--json"]
+    done = command(*words, "elastic.min_nodes=7", "elastic.max_nodes=8")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["nodes"], shown["tasks_per_node"]) == ("7-8", 8)
+    assert (shown["plan"]["world_size"], shown["plan"]["idle_slots"]) == (64, 0)
+    assert (shown["smallest_plan"]["world_size"], shown["smallest_plan"]["idle_slots"]) == (56, 48)
+    assert "#SBATCH --nodes=7-8\n" in shown["sbatch"]
+    assert shown["config"]["elastic"] == {"min_nodes": 7, "max_nodes": 8}
+    assert shown["forecast"]["rank_hours"] is None and shown["forecast"]["least_rank_hours"] > 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [
         (["--nodes", "8", "configs/digits.yaml"], 2, "--nodes 8 needs Slurm"),
         (["configs/m48.yaml"], 3, "device=cuda, but this machine shows no GPU"),
+        (["configs/m48.yaml", "--gpus-per-node", "2", "--tasks-per-node", "4"], 2, "for 2 GPUs"),
+        (["configs/digits.yaml", "--after", "12"], 2, "--after 12 needs Slurm"),
+        (["configs/digits.yaml", "--after", "it"], 2, "'it' is no job id"),
+        (["configs/digits.yaml", "--site", "exampel"], 2, "did you mean example?"),
         (["configs/digits.yaml", "--tasks-per-node", "3"], 2, "use at most 2 ranks"),
         (["configs/digits.yaml", "optim.lr_bas=1"], 2, "did you mean optim.lr_base?"),
         (["configs/digits.yaml", "data.root=nowhere"], 2, "no manifest.json there; write shards"),
         (["configs/digits.yaml", "model.num_classes=9"], 2, "set model.num_classes=10"),
         (["configs/nothing.yaml"], 2, "No such file"),
-        (["configs/digits.yaml", "--time", "soon"], 2, "'soon' is no HH:MM:SS"),
+        (["configs/digits.yaml", "--time", "soon"], 2, "'soon' is no time as sbatch reads it"),
     ],
 )
 def test_mistakes_get_one_message(
@@ -168,7 +185,9 @@ def test_a_dead_rank_is_named(small: Callable[..., list]) -> None:
     import psutil
 
     run = small.runs / "dead"  # type: ignore[attr-defined]
-    args = small("dead", "tracking.uri=journal", "checkpoint.every_steps=2", "engine.collective_timeout_s=20")
+    args = small(
+        "dead", "tracking.uri=journal", "checkpoint.every_steps=2", "engine.collective_timeout_s=20"
+    )
     args = [word if word != "train.max_steps=12" else "train.max_steps=400" for word in args]
     process = subprocess.Popen(
         [sys.executable, *map(str, args)],
