@@ -18,7 +18,7 @@ Stage = Literal["prep", "train", "evaluate"]
 FaultKind = Literal["error", "killed", "stuck", "node", "preflight"]
 """error: a rank raised. killed: it died by a signal. stuck: it kept the others waiting. node: it
 was lost with its node. preflight: its node lacks what the job needs."""
-Action = Literal["requeued", "resubmitted", "ended"]
+Action = Literal["requeued", "ended"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class JobRecord:
     tasks_per_node: int
     command: str
     """What a person types to submit it again."""
+    follows: str | None = None
+    """The job that this one goes on with, where Slurm did not let that be queued again."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ def note_job(folder: RunFolder, job: JobRecord) -> None:
 def read_jobs(folder: RunFolder) -> list[JobRecord]:
     """All submissions, oldest first."""
     return [JobRecord(**record) for record in _read(folder.path / "jobs.jsonl")]
+
+
+def faults_of(folder: RunFolder, job_id: str) -> list[FaultRecord]:
+    """The faults of a job and of those that it goes on with, oldest first."""
+    followed = {job.job_id: job.follows for job in read_jobs(folder)}
+    lineage = {job_id}
+    while (before := followed.get(job_id)) is not None:
+        lineage.add(before)
+        job_id = before
+    return [fault for fault in read_faults(folder) if fault.job_id in lineage]
 
 
 def note_fault(folder: RunFolder, fault: FaultRecord) -> None:

@@ -44,6 +44,7 @@ COMMANDS = {
     "verify": ["data_prep/verify.py"],
     "digits": ["data_prep/digits.py"],
     "launch": ["slurm/launch.py"],
+    "jobs": ["slurm/jobs.py"],
     "pipeline": ["-m", "pipeline"],
     "config": ["-m", "pipeline.config"],
     "models": ["-m", "pipeline.models"],
@@ -132,7 +133,7 @@ def test_readme_commands_exist(line: str) -> None:
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     if program != "python":
-        assert program in ("pip", "cat", "tail", "scancel", "squeue", "."), program
+        assert program in ("pip", "cat", "tail", "scancel", "squeue", "export", "."), program
         return
     count = 2 if words[0] == "-m" else 1
     command, arguments = words[:count], words[count:]
@@ -141,11 +142,14 @@ def test_readme_commands_exist(line: str) -> None:
     if arguments and command == ["-m", "pipeline.tracking"]:
         text = light([*command, arguments[0], "--help"]).stdout
         assert text.startswith(f"usage: python -m pipeline.tracking {arguments[0]} "), text
+    if command == ["slurm/jobs.py"]:
+        text = light([*command, arguments[0], "--help"]).stdout
+        assert text.startswith(f"usage: jobs.py {arguments[0]} "), text
     for word in arguments:
         if word.startswith("--"):
             assert re.search(rf"{word.partition('=')[0]}\b", text), word
         if word.startswith("configs/"):
-            assert (ROOT / word).is_file(), word
+            assert list(ROOT.glob(word)), word
 
 
 def test_readme_names_files_that_exist() -> None:

@@ -36,6 +36,7 @@ def tracking(
         tracker.dataset(split.dataset, split.split, split.digest, len(split))
     try:
         yield tracker
-    except BaseException:
-        tracker.end("FAILED")
+    except BaseException as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        tracker.end("FAILED", {"error": reason})
         raise

@@ -10,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.errors import REQUEUED_EXIT_CODE
+from pipeline.errors import REQUEUED_EXIT_CODE, run_cli
 from pipeline.log import info
 from pipeline.tracking.run_folder import RunFolder
 from slurm.aftermath.closing import close_journal
 from slurm.aftermath.decision import Fault, decide
 from slurm.aftermath.evidence import Attempt, Evidence, gather
 from slurm.aftermath.requeue import queue_again
-from slurm.records import Action, FaultRecord, note_fault, read_faults
+from slurm.records import Action, FaultRecord, faults_of, note_fault
 
 
 def main() -> int:
@@ -25,8 +25,7 @@ def main() -> int:
     srun_code, folder = int(sys.argv[1]), RunFolder(Path(sys.argv[2]))
     attempt = Attempt.of(os.environ)
     evidence = gather(folder, attempt, srun_code)
-    history = [fault for fault in read_faults(folder) if fault.job_id == attempt.name]
-    decision = decide(evidence, history)
+    decision = decide(evidence, faults_of(folder, attempt.name))
     action: Action = "requeued" if decision.is_requeued else "ended"
     for fault in decision.faults:
         _tell_and_note(folder, attempt, evidence, fault, action)
@@ -58,4 +57,4 @@ def _tell_and_note(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_cli(main)

@@ -38,7 +38,7 @@ class Decision:
 
 
 def decide(evidence: Evidence, history: list[FaultRecord]) -> Decision:
-    """history: the faults of this job's earlier attempts, oldest first."""
+    """history: the faults of the earlier attempts, oldest first."""
     codes = [ending.exit_code for ending in evidence.endings]
     if evidence.srun_code == 0:
         return Decision(0)
@@ -86,7 +86,7 @@ def _death(death: Death) -> Fault:
 
 def _attempts_in_place(history: list[FaultRecord], saved_step: int) -> int:
     """Attempts at the end of the history that have left no newer checkpoint than this one has."""
-    attempts = {fault.attempt for fault in history if fault.saved_step >= saved_step}
+    attempts = {(f.job_id, f.attempt) for f in history if f.saved_step >= saved_step}
     return len(attempts)
 
 
