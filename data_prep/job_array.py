@@ -22,8 +22,8 @@ from data_prep.writing.out_folder import claim, opened, release
 from pipeline.errors import DataError, PipelineError, UserError
 from pipeline.log import info
 from pipeline.world import cpus_at_hand
-from slurm.snapshot import snapshot_folder, take_snapshot
-from slurm.submission import ArrayRequest, Restartable, submit_array
+from slurm.submit.snapshot import snapshot_folder, take_snapshot
+from slurm.submit.submission import ArrayRequest, Restartable, submit_array
 
 _JOB = "job.pickle"
 

@@ -15,9 +15,9 @@ from pipeline.errors import NodeUnfitError, PipelineError
 from pipeline.preempt import StopRequest
 from pipeline.tracking.claim import run_folder_of
 from pipeline.tracking.run_folder import RunFolder, read_run_info
-from slurm import submission
 from slurm.aftermath.endings import Ending, endings_folder, note_ending
 from slurm.aftermath.evidence import Attempt
+from slurm.submit import submission
 
 if TYPE_CHECKING:
     from pipeline.world import World

@@ -27,7 +27,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from pipeline.errors import UserError, run_cli
 from pipeline.log import info, warn
 from pipeline.tracking.run_folder import list_runs
-from slurm.run_lookup import USUAL_ROOT, Target, find, find_all
+from slurm.watch.run_lookup import USUAL_ROOT, Target, find, find_all
 
 _LINES = 50
 
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from slurm.background_sync import sync_in_background
-    from slurm.settling import settle
-    from slurm.status import look, status, watch
+    from slurm.watch.background_sync import sync_in_background
+    from slurm.watch.settling import settle
+    from slurm.watch.status import look, status, watch
 
     if args.watch:
         watch(lambda: _folders(args), bool(args.runs), sync_in_background)
@@ -55,7 +55,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    from slurm.run_logs import follow_log, last_job, log_files, show_log
+    from slurm.watch.run_logs import follow_log, last_job, log_files, show_log
 
     target = find(args.run, args.runs_root)
     folder = target.folder
@@ -75,9 +75,9 @@ def _logs(args: argparse.Namespace) -> int:
 
 def _over(target: Target) -> str | None:
     """What became of a run that writes no more; None while it may go on."""
-    from slurm.run_rows import rows_of
-    from slurm.run_state import GOES_ON
-    from slurm.status import ASK_EVERY_S, look
+    from slurm.watch.run_rows import rows_of
+    from slurm.watch.run_state import GOES_ON
+    from slurm.watch.status import ASK_EVERY_S, look
 
     runs, answer = look([target.folder.path], ASK_EVERY_S)
     rows = rows_of(runs[0], answer, time.time())
@@ -87,20 +87,20 @@ def _over(target: Target) -> str | None:
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    from slurm.steering import cancel_runs
+    from slurm.watch.steering import cancel_runs
 
     cancel_runs(find_all(args.runs, args.runs_root), args.json)
     return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from slurm.steering import resume
+    from slurm.watch.steering import resume
 
     return resume(find(args.run, args.runs_root), args.json)
 
 
 def _list(args: argparse.Namespace) -> int:
-    from slurm.run_list import list_all
+    from slurm.watch.run_list import list_all
 
     list_all(list_runs(args.runs_root), args.runs_root, args.json)
     return 0
@@ -113,8 +113,8 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace) -> int:
-    from slurm.partitions import draft_profile
-    from slurm.site_profile import user_folder
+    from slurm.submit.partitions import draft_profile
+    from slurm.submit.site_profile import user_folder
 
     path: Path = args.out or user_folder() / "site.yaml"
     if path.exists() and not args.force:

@@ -17,15 +17,15 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from pipeline.errors import STOPPED_EXIT_CODE, run_cli
 from pipeline.log import info
 from pipeline.tracking.run_folder import RunFolder
-from slurm import dry_run
-from slurm.chain import parse_chain
-from slurm.chain_submission import Chain, Source, launch_chain
-from slurm.request import Prepared, Where, prepare, submit_training
-from slurm.run_lookup import typed
-from slurm.site_profile import load_site
-from slurm.sweep import Swept, Variant, expand, parse_seeds, parse_sweep, single_command
-from slurm.sweep_submission import Sweep, launch_sweep
-from slurm.time_limit import parse_minutes
+from slurm.series.chain import parse_chain
+from slurm.series.chain_submission import Chain, Source, launch_chain
+from slurm.series.sweep import Swept, Variant, expand, parse_seeds, parse_sweep, single_command
+from slurm.series.sweep_submission import Sweep, launch_sweep
+from slurm.submit import dry_run
+from slurm.submit.request import Prepared, Where, prepare, submit_training
+from slurm.submit.site_profile import load_site
+from slurm.submit.time_limit import parse_minutes
+from slurm.watch.run_lookup import typed
 
 
 def main() -> int:

@@ -15,10 +15,10 @@ from typing import IO, Literal
 from pipeline.log import info
 from pipeline.preempt import StopRequest
 from pipeline.tracking.run_folder import RunFolder, read_run_info
-from slurm import submission
 from slurm.aftermath.endings import Ending, endings_folder, note_ending
 from slurm.aftermath.evidence import Attempt
 from slurm.job import Outcome
+from slurm.submit import submission
 
 _POLL_S = 0.2
 _GRACE_S = 1.0

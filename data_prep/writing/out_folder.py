@@ -22,7 +22,7 @@ from data_prep.writing.finished import (
 from data_prep.writing.work_folder import WorkFolder, is_work_folder
 from pipeline.errors import UserError
 from pipeline.shards import FIRST_VERSION, MANIFEST, Manifest, SplitManifest, read_manifest
-from slurm.submission import in_queue
+from slurm.submit.submission import in_queue
 
 _SETTINGS = {
     "seed": "--seed",

@@ -12,7 +12,7 @@ from pipeline.tracking.run_folder import RunFolder
 from slurm.aftermath.evidence import Attempt
 from slurm.aftermath.patience import refusal_of
 from slurm.records import JobRecord, note_job, read_jobs
-from slurm.submission import outside_of_jobs
+from slurm.submit.submission import outside_of_jobs
 
 _COMMAND_S = 60
 

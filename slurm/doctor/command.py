@@ -15,7 +15,7 @@ from slurm.doctor.finding import Finding, exit_code
 from slurm.doctor.nodes import examine_nodes, pair_rows
 from slurm.doctor.report import as_json, summary, table
 from slurm.doctor.subject import Subject, read_expected
-from slurm.site_profile import load_site
+from slurm.submit.site_profile import load_site
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HERE = "this machine"

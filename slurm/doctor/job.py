@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.world import World, from_environment
-from slurm import submission
 from slurm.doctor.answers import Answer, Ports, read_answers, read_ports
 from slurm.doctor.checks import CHECKS
 from slurm.doctor.clocks import serve_time, skew_to, skew_verdict
@@ -18,6 +17,7 @@ from slurm.doctor.finding import Verdict, fail, found
 from slurm.doctor.isolated import Unanswered, call_isolated
 from slurm.doctor.pairs import CHECK as ALL_REDUCE
 from slurm.doctor.subject import Subject
+from slurm.submit import submission
 
 CLOCK = "clock"
 _FIRST_NODE_S = 60

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.log import ProgressLine, info
-from slurm import admission, controller, submission
-from slurm.batch_script import Request
 from slurm.doctor.answers import Answer, read_answers
 from slurm.doctor.finding import Finding, fail, found
 from slurm.doctor.job import DoctorJob
 from slurm.doctor.pairs import judge
 from slurm.doctor.subject import Subject
-from slurm.partitions import Partition, read_partitions
-from slurm.site_profile import Site
-from slurm.snapshot import snapshot_folder, take_snapshot
+from slurm.submit import admission, submission
+from slurm.submit.batch_script import Request
+from slurm.submit.partitions import Partition, read_partitions
+from slurm.submit.site_profile import Site
+from slurm.submit.snapshot import snapshot_folder, take_snapshot
+from slurm.watch import controller
 
 _USUAL_GPUS_PER_NODE = 8
 """Where neither flags nor profile nor sinfo say."""

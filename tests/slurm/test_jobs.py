@@ -14,9 +14,9 @@ import pytest
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.lifecycle import Process
 from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info, write_json
-from slurm import run_logs
 from slurm.records import JobRecord, note_job
-from slurm.run_logs import follow_log, last_job
+from slurm.watch import run_logs
+from slurm.watch.run_logs import follow_log, last_job
 from tests.slurm.cluster import Cluster, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,1 @@
+"""More than one job: chains of stages, and sweeps as job arrays."""

@@ -1,0 +1,305 @@
+"""From a config and the place where it is to run, to a checked request and a submitted job."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config import Config, Loaded, load
+from pipeline.errors import PipelineError, PreflightError, UserError
+from pipeline.log import warn
+from pipeline.plan import Plan, make_plan, open_splits
+from pipeline.tracking.claim import check_claim, run_folder_of
+from pipeline.tracking.locks import exclusive
+from pipeline.tracking.origin import git_state
+from pipeline.tracking.run_folder import RunFolder
+from pipeline.world import visible_gpus
+from slurm.job import TrainJob
+from slurm.records import JobRecord, Stage, note_job, read_jobs
+from slurm.submit import admission, submission
+from slurm.submit.batch_script import Request
+from slurm.submit.partitions import Partition, read_accounts, read_partitions
+from slurm.submit.site_profile import NO_SITE, Site
+from slurm.submit.snapshot import snapshot_folder, take_snapshot
+from slurm.submit.time_limit import parse_minutes
+from slurm.watch import controller
+
+_IMAGENET_IMAGES = (1_281_167, 50_000)
+_USUAL_GPUS_PER_NODE = 8
+"""What a plan assumes where neither flags nor profile nor sinfo say."""
+_USUAL_TIME_MIN = 24 * 60
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run goes; None leaves it to the profile, the config and the cluster."""
+
+    cluster: Literal["auto", "local", "slurm"] = "auto"
+    nodes: int | None = None
+    gpus_per_node: int | None = None
+    tasks_per_node: int | None = None
+    time_min: int | None = None
+    site: Site = NO_SITE
+    after: str | None = None
+    """Job, or several as 12:13, that must end well before this one starts."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can be submitted."""
+
+    loaded: Loaded
+    request: Request
+    plan: Plan
+    """Of the largest world."""
+    smallest_plan: Plan
+    """Of the smallest one, where elastic.min_nodes allows fewer nodes."""
+    folder: RunFolder
+
+
+def prepare(
+    config_path: Path | str,
+    overrides: Sequence[str],
+    where: Where,
+    is_dry_run: bool,
+    may_lack_shards: bool = False,
+    may_be_queued: bool = False,
+) -> Prepared:
+    """Check all that can be checked before a job runs. Raises PipelineError; writes nothing.
+
+    may_lack_shards: they are made before it starts. may_be_queued: the caller sees to it that no
+    training of this run is queued twice.
+    """
+    loaded = load(config_path, overrides)
+    where = replace(where, cluster=_cluster(where, loaded.config, is_dry_run))
+    partition = None
+    if where.cluster == "slurm" and shutil.which("sinfo"):
+        partition = _partition(where.site)
+    request = request_of(where, loaded, partition)
+    if not request.gpus_per_node and loaded.config.device == "cuda" and not is_dry_run:
+        raise PreflightError(
+            "device=cuda, but this machine shows no GPU (NVML); set device=cpu, or check the "
+            "driver with nvidia-smi and CUDA_VISIBLE_DEVICES"
+        )
+    plans = _plans(loaded.config, request, is_dry_run or may_lack_shards)
+    folder = check_claim(loaded.config)
+    if where.cluster == "slurm":
+        _check_slurm(request, partition, folder, is_dry_run)
+        if not may_be_queued and shutil.which("sbatch"):
+            check_free(folder, request.after)
+    return Prepared(loaded, request, plans[-1], plans[0], folder)
+
+
+def request_of(where: Where, loaded: Loaded, partition: Partition | None = None) -> Request:
+    """What to ask for. partition: that of the job, where Slurm could be asked.
+
+    Raises UserError where flags contradict the config.
+    """
+    config, site = loaded.config, where.site
+    is_slurm = where.cluster == "slurm"
+    if where.gpus_per_node and config.device == "cpu":
+        raise UserError(f"--gpus-per-node {where.gpus_per_node} with device=cpu; drop one of them")
+    if where.after and not is_slurm:
+        raise UserError(f"--after {where.after} needs Slurm; start this run when the other is done")
+    gpus = _gpus(where, partition) if config.device == "cuda" else 0
+    tasks = config.engine.cpu_tasks if config.device == "cpu" else max(gpus, 1)
+    if gpus and (where.tasks_per_node or 0) > gpus:
+        raise UserError(
+            f"--tasks-per-node {where.tasks_per_node} for {gpus} GPUs: each rank needs one of its "
+            f"own; use --tasks-per-node {gpus}"
+        )
+    fewest, most = _nodes(where, config) if is_slurm else (1, 1)
+    folder = run_folder_of(config)
+    weights = [Path(config.model.init_from)] if config.model.init_from else []
+    return Request(
+        cluster="slurm" if is_slurm else "local",
+        name=config.name,
+        nodes=most,
+        min_nodes=fewest if fewest < most else None,
+        tasks_per_node=where.tasks_per_node or tasks,
+        gpus_per_node=gpus,
+        cpus_per_task=site.cpus_per_task or config.data.decode_threads + 2,
+        time_min=_time_min(where, partition),
+        log_folder=folder.logs,
+        code_folder=snapshot_folder(folder.code),
+        python=site.python or sys.executable,
+        site=site,
+        after=where.after,
+        run_folder=folder.path,
+        mounts=(folder.path, Path(config.data.root), *(path for path in weights if path.exists())),
+    )
+
+
+def submit_training(prepared: Prepared, command: str, after: str | None = None) -> Any:
+    """Take the snapshot, submit, and note the job in the run's folder; returns submitit's job.
+
+    after: as in ``Where``, for a job that was not known when this one was prepared. Raises
+    UserError where another job trains in this folder, or Slurm refuses this one.
+    """
+    folder = prepared.folder
+    request = replace(prepared.request, after=after or prepared.request.after)
+    function = training_job(prepared, command)
+    take_snapshot(request.code_folder)
+    if request.cluster == "local":
+        return submission.submit(request, function)
+    with exclusive(folder.path / ".launch.lock"):
+        # Asked again: another launch may have come between.
+        check_free(folder, request.after)
+        job = submission.submit(request, function)
+        note_submission(folder, request, job.job_id, "train", command)
+    return job
+
+
+def training_job(prepared: Prepared, command: str) -> TrainJob:
+    """What runs in each task. command: what a person types to go on with the training."""
+    facts = git_state(Path(__file__).parent) | {"launch_command": command}
+    return TrainJob(prepared.loaded.config, prepared.request.cluster, command, facts)
+
+
+def note_submission(
+    folder: RunFolder, request: Request, job_id: str, stage: Stage, command: str
+) -> None:
+    """Append a job to the run folder's list."""
+    record = JobRecord(
+        job_id=job_id,
+        stage=stage,
+        submitted_s=time.time(),
+        nodes=request.nodes_text,
+        tasks_per_node=request.tasks_per_node,
+        command=command,
+    )
+    note_job(folder, record)
+    controller.forget_queue()
+
+
+def check_free(folder: RunFolder, after: str | None = None) -> None:
+    """Raise UserError where a training of this run is queued already.
+
+    after: jobs that this one waits for; these may train before it.
+    """
+    before = [record.job_id for record in read_jobs(folder) if record.stage == "train"]
+    awaited = (after or "").split(":")
+    jobs = submission.queued([job for job in before if job not in awaited])
+    if jobs is None:
+        warn(f"squeue does not say whether job {before[-1]} is still at work in {folder.path}")
+    elif jobs:
+        raise UserError(
+            f"{folder.path}: job {jobs[0]} trains there, or waits to; see `python slurm/jobs.py "
+            f"status {folder.path.name}`, cancel it with `python slurm/jobs.py cancel "
+            f"{folder.path.name}`, or use another --name"
+        )
+
+
+def _cluster(where: Where, config: Config, is_dry_run: bool) -> Literal["local", "slurm"]:
+    has_slurm = shutil.which("sbatch") is not None
+    nodes = where.nodes or 1
+    if where.cluster == "slurm" and not has_slurm and not is_dry_run:
+        raise UserError(
+            "--cluster slurm: no sbatch on this machine; use a login node, --dry-run or "
+            "--cluster local"
+        )
+    # A dry run of several nodes needs no Slurm to be of use.
+    if where.cluster == "slurm" or (
+        where.cluster == "auto" and (has_slurm or (is_dry_run and nodes > 1))
+    ):
+        return "slurm"
+    if nodes > 1:
+        raise UserError(
+            f"--nodes {nodes} needs Slurm, and "
+            + (
+                "--cluster local"
+                if where.cluster == "local"
+                else "there is no sbatch here, so this"
+            )
+            + " is one machine; use --nodes 1, or --cluster slurm on a login node"
+        )
+    return "local"
+
+
+def _partition(site: Site) -> Partition | None:
+    partitions = read_partitions()
+    if partitions is None:
+        warn("sinfo does not answer: nodes, partition and time are checked by sbatch alone")
+        return None
+    return admission.partition_of(site, partitions)
+
+
+def _gpus(where: Where, partition: Partition | None) -> int:
+    if where.gpus_per_node:
+        return where.gpus_per_node
+    if where.cluster != "slurm":
+        return visible_gpus()
+    known = partition.gpus_per_node if partition else 0
+    return where.site.gpus or known or _USUAL_GPUS_PER_NODE
+
+
+def _nodes(where: Where, config: Config) -> tuple[int, int]:
+    """Fewest and most."""
+    elastic = config.elastic
+    usual = where.nodes or elastic.max_nodes or elastic.min_nodes or 1
+    fewest, most = elastic.min_nodes or usual, elastic.max_nodes or usual
+    if not fewest <= usual <= most:
+        bound = "max_nodes" if usual > most else "min_nodes"
+        value = most if usual > most else fewest
+        raise UserError(
+            f"--nodes {usual} with elastic.{bound}={value}; leave out --nodes, or set "
+            f"elastic.{bound}={usual}"
+        )
+    return fewest, most
+
+
+def _time_min(where: Where, partition: Partition | None) -> int:
+    if where.time_min:
+        return where.time_min
+    if where.site.time:
+        return parse_minutes(where.site.time)
+    longest = partition.longest_min if partition else None
+    return min(longest or _USUAL_TIME_MIN, _USUAL_TIME_MIN)
+
+
+def _plans(config: Config, request: Request, may_lack_shards: bool) -> list[Plan]:
+    """Of each number of nodes that the job may get, fewest first."""
+    try:
+        train, val = _count_images(config)
+    except PipelineError as error:
+        if not may_lack_shards:
+            raise
+        warn(f"{error}\n(the plan assumes ImageNet-1k's {_IMAGENET_IMAGES[0]:,} images)")
+        train, val = _IMAGENET_IMAGES
+    worlds = range(request.min_world_size, request.world_size + 1, request.tasks_per_node)
+    return [make_plan(config, world, train, val) for world in worlds]
+
+
+_counted: dict[tuple[object, ...], tuple[int, int]] = {}
+
+
+def _count_images(config: Config) -> tuple[int, int]:
+    """Of both splits. Once for all runs of a sweep: it takes a thousand hashes."""
+    data = config.data
+    key = (data.root, data.train_split, data.val_split, config.model.num_classes)
+    if key not in _counted:
+        train, val = open_splits(config)
+        _counted[key] = len(train), len(val)
+    return _counted[key]
+
+
+def _check_slurm(
+    request: Request, partition: Partition | None, folder: RunFolder, is_dry_run: bool
+) -> None:
+    admission.check_time(request.time_min)
+    if partition is not None:
+        admission.check_partition(request, partition)
+        if request.site.account is not None:
+            admission.check_account(request.site, read_accounts())
+    if is_dry_run and not shutil.which("sbatch"):
+        return
+    admission.check_seen_by_nodes("run folder", folder.path, partition)
+    if Path(request.python).is_absolute():
+        # Its folder: a virtual environment's python is a link to one that all nodes may have.
+        admission.check_seen_by_nodes("interpreter", Path(request.python).parent, partition)
+    if request.after is not None:
+        awaited = request.after.split(":")
+        admission.check_awaited(controller.ask(awaited, kept_s=0), awaited)

@@ -1,0 +1,1 @@
+"""Looking at jobs and steering them: what Slurm and the run folders say."""

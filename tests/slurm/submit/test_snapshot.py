@@ -1,0 +1,34 @@
+"""The copy of the code that a job runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slurm.submit.snapshot import snapshot_folder, take_snapshot
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_it_holds_the_code_and_is_taken_once(tmp_path: Path) -> None:
+    target = snapshot_folder(tmp_path)
+    take_snapshot(target)
+    for name in ("pipeline/plan.py", "slurm/submit/forecast.yaml", "slurm/sites/example.yaml"):
+        assert (target / name).read_bytes() == (ROOT / name).read_bytes()
+    (target / "pipeline/plan.py").write_text("kept")
+    take_snapshot(target)
+    assert (target / "pipeline/plan.py").read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_another_launch_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = snapshot_folder(tmp_path)
+    copy = shutil.copyfile
+
+    def overtaken(source: Path, place: Path) -> None:
+        (target / "theirs").mkdir(parents=True, exist_ok=True)
+        copy(source, place)
+
+    monkeypatch.setattr(shutil, "copyfile", overtaken)
+    take_snapshot(target)
+    assert list(tmp_path.iterdir()) == [target] and (target / "theirs").is_dir()
