@@ -49,8 +49,9 @@ class TrainJob:
     """Tags of the run that only the launcher knows, such as the commit."""
 
     def __call__(self) -> Outcome:
+        folder, is_slurm = run_folder_of(self.config), self.cluster == "slurm"
         # Signals first: importing torch takes seconds in which one may come.
-        stop = StopRequest(self._is_queued_again).install()
+        stop = StopRequest(lambda: is_slurm and is_queued_again(folder)).install()
         # submitit would write of each one into the log.
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         submission.export_world()
@@ -58,23 +59,13 @@ class TrainJob:
 
         world = from_environment()
         outcome = self._train(world, stop)
-        if self.cluster == "slurm" and outcome.exit_code:
+        if is_slurm and outcome.exit_code:
             is_asked_for = outcome.exit_code == stop.exit_code
             prefix = "" if is_asked_for else "error: "
             print(f"{prefix}{outcome.message}", file=sys.stderr, flush=True)
-            self._leave(world, outcome)
+            leave(folder, world.rank, outcome)
             sys.exit(outcome.exit_code)
         return outcome
-
-    @property
-    def _folder(self) -> RunFolder:
-        return run_folder_of(self.config)
-
-    def _is_queued_again(self) -> bool:
-        if self.cluster == "local":
-            return False
-        cancelled = read_run_info(self._folder.path).get("cancelled_job")
-        return cancelled is None or cancelled != submission.job_name()
 
     def _train(self, world: "World", stop: StopRequest) -> Outcome:
         try:
@@ -84,7 +75,7 @@ class TrainJob:
 
                 preflight(self.config, world)
                 if world.is_main:
-                    look_back(self._folder, Attempt.of(os.environ))
+                    look_back(run_folder_of(self.config), Attempt.of(os.environ))
             from pipeline.train.loop import train
 
             result = train(self.config, world, stop, self.resume_command, self.facts)
@@ -102,16 +93,23 @@ class TrainJob:
             return Outcome(0)
         return Outcome(stop.exit_code, "stopped, and a checkpoint is saved")
 
-    def _leave(self, world: "World", outcome: Outcome) -> None:
-        assert world.job_id is not None
-        ending = Ending(
-            world.rank,
-            world.node_name,
-            outcome.exit_code,
-            outcome.message,
-            outcome.is_node_unfit,
-            outcome.at_s,
-        )
-        # A full disk must not turn a diverged training into one that seems to have crashed.
-        with contextlib.suppress(OSError):
-            note_ending(endings_folder(self._folder.logs, world.job_id, world.attempt), ending)
+
+def is_queued_again(folder: RunFolder) -> bool:
+    """In a task that was asked to stop: whether its job goes on later, or a person cancelled it."""
+    return read_run_info(folder.path).get("cancelled_job") != submission.job_name()
+
+
+def leave(folder: RunFolder, rank: int, outcome: Outcome) -> None:
+    """Leave a task's end where ``slurm.aftermath`` reads it."""
+    attempt = Attempt.of(os.environ)
+    ending = Ending(
+        rank,
+        os.environ["SLURMD_NODENAME"],
+        outcome.exit_code,
+        outcome.message,
+        outcome.is_node_unfit,
+        outcome.at_s,
+    )
+    # A full disk must not turn a diverged training into one that seems to have crashed.
+    with contextlib.suppress(OSError):
+        note_ending(endings_folder(folder.logs, attempt.raw_id, attempt.number), ending)

@@ -14,11 +14,8 @@ from typing import IO, Literal
 
 from pipeline.log import info
 from pipeline.preempt import StopRequest
-from pipeline.tracking.run_folder import RunFolder, read_run_info
-from slurm.aftermath.endings import Ending, endings_folder, note_ending
-from slurm.aftermath.evidence import Attempt
-from slurm.job import Outcome
-from slurm.submit import submission
+from pipeline.tracking.run_folder import RunFolder
+from slurm.job import Outcome, is_queued_again, leave
 
 _POLL_S = 0.2
 _GRACE_S = 1.0
@@ -42,14 +39,15 @@ class StageJob:
     """Where its stdout goes, when it has ended well."""
 
     def __call__(self) -> Outcome:
-        stop = StopRequest(self._is_queued_again).install()
+        folder, is_slurm = RunFolder(self.run_folder), self.cluster == "slurm"
+        stop = StopRequest(lambda: is_slurm and is_queued_again(folder)).install()
         with self._stdout() as stdout:
             outcome = self._run(stdout, stop)
             if outcome.exit_code == 0 and self.result is not None:
                 os.replace(_half_written(self.result), self.result)
                 info(f"wrote {self.result}")
-        if self.cluster == "slurm" and outcome.exit_code:
-            self._leave(outcome)
+        if is_slurm and outcome.exit_code:
+            leave(folder, 0, outcome)
             sys.exit(outcome.exit_code)
         return outcome
 
@@ -85,21 +83,6 @@ class StageJob:
             return
         with _half_written(self.result).open("wb") as file:
             yield file
-
-    def _is_queued_again(self) -> bool:
-        if self.cluster == "local":
-            return False
-        cancelled = read_run_info(self.run_folder).get("cancelled_job")
-        return cancelled is None or cancelled != submission.job_name()
-
-    def _leave(self, outcome: Outcome) -> None:
-        attempt = Attempt.of(os.environ)
-        node = os.environ["SLURMD_NODENAME"]
-        ending = Ending(0, node, outcome.exit_code, outcome.message, at_s=outcome.at_s)
-        folder = endings_folder(RunFolder(self.run_folder).logs, attempt.raw_id, attempt.number)
-        # A full disk must not turn a command's own error into another one.
-        with contextlib.suppress(OSError):
-            note_ending(folder, ending)
 
 
 def _pass_on(stream: IO[str], lines: list[str]) -> None:

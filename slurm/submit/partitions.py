@@ -128,7 +128,11 @@ def draft(partitions: Sequence[Partition], accounts: Sequence[str] | None) -> st
     """The profile's text: GPUs before none, Slurm's default before others."""
     chosen = max(partitions, key=lambda found: (found.gpus_per_node > 0, found.is_default))
     lines = ["# Drafted from sinfo and sacctmgr: go through it. All settings, with a word on each:"]
-    lines += ["# slurm/submit/site_profile.py and slurm/sites/example.yaml.", "", "# Partitions here:"]
+    lines += [
+        "# slurm/submit/site_profile.py and slurm/sites/example.yaml.",
+        "",
+        "# Partitions here:",
+    ]
     lines += [f"#   {_summary(partition)}" for partition in partitions]
     lines += [f"partition: {chosen.name}"]
     if accounts:
