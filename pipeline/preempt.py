@@ -21,6 +21,8 @@ class StopRequest:
 
     def __init__(self, requeues: Callable[[], bool] = lambda: False) -> None:
         self.requested = False
+        self.cause: signal.Signals | None = None
+        """What asked this process; None where nothing did, or another rank was asked."""
         self._requeues = requeues
 
     def install(self) -> "StopRequest":
@@ -41,10 +43,15 @@ class StopRequest:
         """Of a training that was stopped."""
         return REQUEUED_EXIT_CODE if self._requeues() else STOPPED_EXIT_CODE
 
+    def next_step(self, resume_command: str) -> str:
+        """How a training that was stopped goes on, in words."""
+        return "by itself: the job is queued again" if self._requeues() else resume_command
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested:
             os._exit(STOPPED_EXIT_CODE)
         self.requested = True
+        self.cause = signal.Signals(number)
         if number == signal.SIGINT:
             # print() may be interrupted inside itself; write is safe in a handler.
             os.write(

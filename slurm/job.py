@@ -85,13 +85,15 @@ class TrainJob:
         except Exception as error:  # noqa: BLE001 (an outcome names it; a task never just dies)
             # A bug, or another rank's end: the whole of it goes to this task's .out log.
             traceback.print_exc(file=sys.stdout)
-            reason = str(error).strip().split("\n")[0]
+            # gloo goes on with advice, and wishes luck.
+            reason = str(error).strip().split("\n")[0].partition(". This is typically caused")[0]
             return Outcome(
                 1, f"rank {world.rank} on {world.node_name}: {type(error).__name__}: {reason}"
             )
         if result.is_complete:
             return Outcome(0)
-        return Outcome(stop.exit_code, "stopped, and a checkpoint is saved")
+        cause = "on another rank's word" if stop.cause is None else f"by {stop.cause.name}"
+        return Outcome(stop.exit_code, f"stopped {cause}, and a checkpoint is saved")
 
 
 def is_queued_again(folder: RunFolder) -> bool:

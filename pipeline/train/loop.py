@@ -49,6 +49,7 @@ def train(
         faults = Faults(config.engine, collective, checkpoints)
         progress = checkpoints.restore(engine, loader.blank_images())
         meter.resume(progress)
+        tracker.tags({"resumed_from_step": str(progress.step)})
         view = View(config, plan, folder, world, progress.step)
         for step in loader.steps(progress.step):
             lr = schedule.lr(step.number)
@@ -73,7 +74,7 @@ def train(
             view.update(done, metrics)
             if stopping:
                 break
-        end = view.close(progress, tracker.link, resume_command)
+        end = view.close(progress, tracker.link, stop.next_step(resume_command))
         tracker.end("FINISHED" if end.is_complete else stop.end_status, end.summary())
     collective.close()
     return end

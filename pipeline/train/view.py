@@ -28,7 +28,11 @@ class Result:
     def summary(self) -> dict[str, float | str]:
         """What tracking keeps of the end."""
         best = self.progress.best_top1
-        facts: dict[str, float | str] = {"seconds": self.seconds, "img_per_s": self.images_per_s}
+        facts: dict[str, float | str] = {
+            "step": float(self.progress.step),
+            "seconds": self.seconds,
+            "img_per_s": self.images_per_s,
+        }
         return facts if best is None else facts | {"best_top1": best}
 
 
@@ -72,8 +76,8 @@ class View:
                     self._folder.progress, shown | {"facts": facts}, survives_power_loss=False
                 )
 
-    def close(self, progress: Progress, link: str | None, resume_command: str) -> Result:
-        """The closing summary, on the main rank."""
+    def close(self, progress: Progress, link: str | None, next_step: str) -> Result:
+        """The closing summary, on the main rank. next_step: how it goes on if it has stopped."""
         self._line.close()
         seconds = time.monotonic() - self._began
         images = (progress.step - self._start) * self._plan.global_batch
@@ -93,8 +97,9 @@ class View:
                 "time": f"{duration(seconds)}, {result.images_per_s:.0f} img/s with evaluations",
                 "run folder": str(self._folder.path),
                 "MLflow": link or "-",
-                "same again" if is_complete else "resume": resume_command,
             }
+            if not is_complete:
+                rows["goes on"] = next_step
             for name, text in rows.items():
                 info(f"  {name:<11} {text}")
         return result

@@ -3,7 +3,7 @@
 import time
 
 from pipeline.log import info
-from pipeline.tracking.run_folder import RunFolder
+from pipeline.tracking.run_folder import RunFolder, read_json
 from slurm.aftermath.evidence import Attempt, first_deaths, read_log
 from slurm.records import FaultRecord, note_fault, read_faults
 
@@ -19,7 +19,9 @@ def look_back(folder: RunFolder, attempt: Attempt) -> None:
             continue
         message = f"{death.node}: {death.how}"
         info(f"the attempt before: {message}")
-        step = folder.saved_step
+        saved_step = folder.saved_step
+        # Still that of the attempt before.
+        step = max(int(read_json(folder.progress).get("step", 0)), saved_step)
         note_fault(
             folder,
             FaultRecord(
@@ -29,7 +31,7 @@ def look_back(folder: RunFolder, attempt: Attempt) -> None:
                 kind="node",
                 message=message,
                 step=step,
-                saved_step=step,
+                saved_step=saved_step,
                 action="requeued",
                 node=death.node,
             ),

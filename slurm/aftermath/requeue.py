@@ -2,7 +2,7 @@
 
 import re
 import signal
-import time
+import threading
 from collections.abc import Sequence
 
 from pipeline.log import info, warn
@@ -21,7 +21,8 @@ def queue_again(folder: RunFolder, attempt: Attempt, avoided: Sequence[str]) -> 
     """
     # Slurm ends this script as soon as it has queued the job; the nodes are named after that,
     # since those of a running job cannot be changed.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    is_ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: is_ended.set())
     excluded = _joined(attempt, avoided) if avoided else None
     info(f"queueing job {attempt.name} again" + (f", without {excluded}" if excluded else ""))
     refusal = refusal_of("scontrol", "requeue", attempt.name)
@@ -36,7 +37,7 @@ def queue_again(folder: RunFolder, attempt: Attempt, avoided: Sequence[str]) -> 
         if refusal is not None:
             warn(f"Slurm does not exclude {excluded} from job {attempt.name}: {refusal}")
     # Slurm ends this script; an end of its own could be taken for the job's.
-    time.sleep(_ENDED_WITHIN_S)
+    is_ended.wait(_ENDED_WITHIN_S)
 
 
 def _joined(attempt: Attempt, avoided: Sequence[str]) -> str:

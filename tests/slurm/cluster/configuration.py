@@ -40,7 +40,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1
 SlurmdParameters=config_overrides
 SlurmdTimeout=15
 MessageTimeout=7
-KillWait=5
+KillWait=30
 ReturnToService=2
 JobRequeue=1
 PreemptType=preempt/partition_prio
