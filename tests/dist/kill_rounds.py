@@ -146,7 +146,12 @@ def final_folder(run: Path) -> Path:
 
 def final_state(run: Path) -> dict[str, torch.Tensor]:
     """Masters, moments, averages and buffers of the newest checkpoint."""
-    files = sorted(final_folder(run).glob("*.safetensors"))
+    return state_of(final_folder(run))
+
+
+def state_of(folder: Path) -> dict[str, torch.Tensor]:
+    """The same of any checkpoint."""
+    files = sorted(folder.glob("*.safetensors"))
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
