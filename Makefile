@@ -17,7 +17,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 # Where `make cluster` keeps its files; sockets want a short path.
 CLUSTER := $(CURDIR)/.cluster
 
-.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity cluster cluster-down clean
+.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity chaos cluster cluster-down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-saving: $(INSTALLED)  ## what saving and restoring M48 costs, beside the d
 
 parity: $(INSTALLED)  ## training beside plain PyTorch: ZeRO stages, dtypes, ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/parity/harness.py
+
+chaos: $(INSTALLED)  ## kill, stop and preempt trainings on a Slurm cluster; they must end as if nobody had (20 minutes)
+	@$(BIN)/python -m tests.slurm.chaos
 
 format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -20,21 +20,28 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pipeline.errors import UserError, run_cli
 from pipeline.log import info, warn
 from pipeline.tracking.run_folder import list_runs
+from slurm.records import Stage
 from slurm.watch.run_lookup import USUAL_ROOT, Target, find, find_all
 
 _LINES = 50
+_SHOWN = "default: all that wait or run, finished ones of the last day, others that ended this week"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     args = _parser(words[:1] == ["doctor"]).parse_args(words)
+    root = getattr(args, "runs_root", USUAL_ROOT)
+    if root != USUAL_ROOT and not Path(root).is_dir():
+        raise UserError(f"--runs-root {root}: there is no such folder; name one that holds runs")
     return args.act(args)
 
 
@@ -55,33 +62,40 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    from slurm.watch.run_logs import follow_log, last_job, log_files, show_log
+    from slurm.watch.run_logs import follow_log, last_job, log_files, show_log, tell_job
 
     target = find(args.run, args.runs_root)
     folder = target.folder
-    job = target.job_id or last_job(folder)
+    job = None if args.stage else target.job_id
+    job = job or last_job(folder, args.stage)
     if job is None:
-        raise UserError(f"run {folder.path.name} has never been started, so it has no logs")
+        what = "has never been started" if args.stage is None else f"has no stage {args.stage}"
+        raise UserError(f"run {folder.path.name} {what}, so it has no logs")
     if args.json:
         print(json.dumps(log_files(folder, job), indent=2))
         return 0
+    tell_job(folder, job)
     if not args.follow:
         show_log(folder, job, args.rank, args.lines)
         return 0
     with contextlib.suppress(KeyboardInterrupt):  # how a person ends this
-        follow_log(folder, job, args.rank, args.lines, lambda: _over(target))
+        is_over = partial(_over, target, args.stage)
+        follow_log(folder, job, args.rank, args.lines, is_over, args.stage)
     return 0
 
 
-def _over(target: Target) -> str | None:
-    """What became of a run that writes no more; None while it may go on."""
+def _over(target: Target, stage: Stage | None) -> str | None:
+    """What became of a run, or of a stage, that writes no more; None while it may go on."""
     from slurm.watch.run_rows import rows_of
     from slurm.watch.run_state import GOES_ON
     from slurm.watch.status import ASK_EVERY_S, look
 
     runs, answer = look([target.folder.path], ASK_EVERY_S)
     rows = rows_of(runs[0], answer, time.time())
-    if any(row.state in GOES_ON for row in rows):
+    rows = [row for row in rows if row.stage == stage] or rows
+    # A silent controller is no reason to stop.
+    open_words = GOES_ON if answer.is_sure else (*GOES_ON, "unknown")
+    if any(row.state in open_words for row in rows):
         return None
     return f"run {rows[-1].run} is over: {', '.join(f'{row.stage} {row.state}' for row in rows)}"
 
@@ -124,9 +138,9 @@ def _init(args: argparse.Namespace) -> int:
     path.write_text(text)
     print(json.dumps({"file": str(path), "profile": text}) if args.json else text.rstrip())
     info(f"wrote {path}")
-    info("check partition, account and the lines marked in it, then try it without a job:")
+    info("go through it, partition and account above all; then try it without a job:")
     site = "" if args.out is None else f" --site {path}"
-    info(f"  python slurm/launch.py configs/m48.yaml --nodes 8 --dry-run{site}")
+    info(f"  python slurm/launch.py --nodes 2 CONFIG --dry-run{site}")
     return 0
 
 
@@ -144,7 +158,7 @@ def _parser(is_doctor: bool) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     status = verbs.add_parser("status", help="where runs are, in a table")
-    status.add_argument("runs", nargs="*", metavar="RUN", help="default: all that are not over")
+    status.add_argument("runs", nargs="*", metavar="RUN", help=_SHOWN)
     form = status.add_mutually_exclusive_group()
     form.add_argument("--watch", action="store_true", help="draw it again and again, until Ctrl-C")
     status.set_defaults(act=_status)
@@ -153,6 +167,9 @@ def _parser(is_doctor: bool) -> argparse.ArgumentParser:
     logs.add_argument("run", metavar="RUN")
     what = logs.add_mutually_exclusive_group()
     what.add_argument("-f", "--follow", action="store_true", help="go on with what it writes")
+    logs.add_argument(
+        "--stage", choices=get_args(Stage), help="of a chain; default: the last to begin"
+    )
     logs.add_argument("--rank", type=int, default=0, metavar="N", help="default: %(default)s")
     logs.add_argument(
         "--lines", type=_count, default=_LINES, metavar="N", help="last lines (default %(default)s)"

@@ -17,14 +17,15 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from pipeline.errors import STOPPED_EXIT_CODE, run_cli
 from pipeline.log import info
 from pipeline.tracking.run_folder import RunFolder
-from slurm.series.chain import parse_chain
+from slurm.series.chain import parse_chain, train_lacks
 from slurm.series.chain_submission import Chain, Source, launch_chain
 from slurm.series.sweep import Swept, Variant, expand, parse_seeds, parse_sweep, single_command
 from slurm.series.sweep_submission import Sweep, launch_sweep
 from slurm.submit import dry_run
-from slurm.submit.request import Prepared, Where, prepare, submit_training
-from slurm.submit.site_profile import load_site
+from slurm.submit.request import Prepared, Where, prepare
+from slurm.submit.site_profile import SITE_FLAGS, load_site
 from slurm.submit.time_limit import parse_minutes
+from slurm.submit.training import submit_training
 from slurm.watch.run_lookup import typed
 
 
@@ -38,11 +39,15 @@ def main() -> int:
         return launch_sweep(_sweep(args, where), args.dry_run, args.json)
     [config] = args.configs
     prepared = prepare(config, args.overrides, where, args.dry_run)
+    is_slurm = prepared.request.cluster == "slurm"
+    is_finished = train_lacks(prepared.folder, prepared.plan.total_steps) is None
     if args.dry_run:
-        return dry_run.show(prepared, args.json)
+        return dry_run.show(prepared, args.json, is_finished)
+    if is_slurm and is_finished:
+        return _nothing_to_do(prepared, args.json)
     job = submit_training(prepared, command)
     summary = _summary(prepared, job.job_id)
-    if prepared.request.cluster == "slurm":
+    if is_slurm:
         return _report(prepared.folder, summary, args.json)
     return _follow(prepared, job, summary, args.json)
 
@@ -79,7 +84,7 @@ def _parse() -> argparse.Namespace:
     )
     where.add_argument(
         "--time",
-        type=_checked(parse_minutes),
+        type=_checked(_time),
         metavar="TIME",
         help="limit as sbatch reads it: minutes, HH:MM:SS or D-HH:MM:SS (default: the site "
         "profile's, else 24:00:00); at its end the run is queued again",
@@ -90,6 +95,8 @@ def _parse() -> argparse.Namespace:
         help="site profile: of slurm/sites or ~/.config/imagenet-pipeline/sites, or a file "
         "(default: ~/.config/imagenet-pipeline/site.yaml)",
     )
+    for name in SITE_FLAGS:
+        where.add_argument(f"--{name}", metavar="NAME", help=f"instead of the profile's {name}")
     where.add_argument(
         "--after",
         type=_checked(_jobs),
@@ -179,6 +186,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _time(text: str) -> str:
+    parse_minutes(text)
+    return text
+
+
 def _jobs(text: str) -> str:
     if not re.fullmatch(r"\d+(_\d+)?(:\d+(_\d+)?)*", text):
         raise ValueError(f"{text!r} is no job id as squeue shows it, such as 12, 12_3 or 12:13")
@@ -186,7 +198,8 @@ def _jobs(text: str) -> str:
 
 
 def _where(args: argparse.Namespace) -> Where:
-    site, file = load_site(args.site)
+    flags = {name: told for name in SITE_FLAGS if (told := getattr(args, name))}
+    site, file = load_site(args.site, flags=flags)
     if file is not None:
         info(f"site profile {file}")
     return Where(
@@ -194,7 +207,7 @@ def _where(args: argparse.Namespace) -> Where:
         nodes=args.nodes,
         gpus_per_node=args.gpus_per_node,
         tasks_per_node=args.tasks_per_node,
-        time_min=args.time,
+        time=args.time,
         site=site,
         after=args.after,
     )
@@ -205,14 +218,7 @@ def _chain(args: argparse.Namespace, where: Where, command: str) -> Chain:
     has_prep = "prep" in args.chain
 
     def prepare_it() -> Prepared:
-        return prepare(
-            config,
-            args.overrides,
-            where,
-            args.dry_run,
-            may_lack_shards=has_prep,
-            may_be_queued=True,
-        )
+        return prepare(config, args.overrides, where, args.dry_run, makes_shards=has_prep)
 
     source = Source(args.source, tuple(args.shard_options or ()))
     return Chain(args.chain, source, prepare_it, command)
@@ -220,8 +226,7 @@ def _chain(args: argparse.Namespace, where: Where, command: str) -> Chain:
 
 def _sweep(args: argparse.Namespace, where: Where) -> Sweep:
     def prepare_it(variant: Variant) -> Prepared:
-        words = (variant.config_file, variant.overrides)
-        return prepare(*words, where, args.dry_run, may_be_queued=True)
+        return prepare(variant.config_file, variant.overrides, where, args.dry_run)
 
     def command(variant: Variant) -> str:
         return single_command(sys.argv[1:], args.configs, variant)
@@ -230,7 +235,17 @@ def _sweep(args: argparse.Namespace, where: Where) -> Sweep:
     return Sweep(variants, prepare_it, command, args.parallel)
 
 
-def _summary(prepared: Prepared, job_id: str) -> dict[str, object]:
+def _nothing_to_do(prepared: Prepared, as_json: bool) -> int:
+    info(
+        f"run {prepared.request.name} is finished ({prepared.plan.total_steps:,} steps): nothing "
+        "to do"
+    )
+    if as_json:
+        print(json.dumps(_summary(prepared, None) | {"state": "finished"}))
+    return 0
+
+
+def _summary(prepared: Prepared, job_id: str | None) -> dict[str, object]:
     return {
         "job_id": job_id,
         "cluster": prepared.request.cluster,
@@ -251,6 +266,8 @@ def _report(folder: RunFolder, summary: dict[str, object], as_json: bool) -> int
         f"submitted job {summary['job_id']}: {summary['world_size']} ranks on {summary['nodes']} "
         f"node(s); run folder {summary['run_folder']}"
     )
+    if saved := folder.saved_step:
+        info(f"it goes on after step {saved:,}")
     info("next:")
     info(f"  python slurm/jobs.py status {name}")
     info(f"  python slurm/jobs.py logs -f {name}")

@@ -1,6 +1,7 @@
 """Handing the stages of a chain to Slurm, each after the one before it, or doing them here."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,6 @@ from typing import Any
 
 from pipeline.errors import STOPPED_EXIT_CODE, PipelineError, UserError
 from pipeline.log import info
-from pipeline.tracking.locks import exclusive
 from pipeline.tracking.run_folder import read_json
 from slurm.job import Outcome
 from slurm.records import Stage
@@ -27,8 +27,11 @@ from slurm.series.chain import (
 from slurm.stages import StageJob
 from slurm.submit import submission
 from slurm.submit.batch_script import Request
-from slurm.submit.request import Prepared, note_submission, submit_training
+from slurm.submit.dry_run import tidy
+from slurm.submit.request import Prepared
 from slurm.submit.snapshot import take_snapshot
+from slurm.submit.training import launching, make_folder, note_submission, submit_training
+from slurm.watch.run_lookup import typed
 
 _LONGEST_MIN = {"prep": 4 * 60, "evaluate": 60}
 """Limits that most jobs of a stage do not reach; sharding that does is queued again."""
@@ -71,13 +74,12 @@ def launch_chain(chain: Chain, is_dry_run: bool, as_json: bool) -> int:
         return _show_dry_run(chain, prepared, steps, summary, as_json)
     if request.cluster == "local":
         return _run_here(chain, prepared, steps, summary, as_json)
-    prepared.folder.path.mkdir(parents=True, exist_ok=True)
-    with exclusive(prepared.folder.path / ".chain.lock"):
+    with launching([prepared.folder], ".chain.lock"):
         # Looked at again: the same command may run twice.
         steps = _submit(chain, prepared, look(prepared, chain.stages))
     _tell(f"chain of {request.name}, run folder {prepared.folder.path}", steps, summary, as_json)
     if not as_json:
-        info(f"next: python slurm/jobs.py status {request.name}")
+        info(f"next: python slurm/jobs.py status {shlex.quote(typed(prepared.folder))}")
     return 0
 
 
@@ -164,6 +166,7 @@ def _submit_stage(chain: Chain, prepared: Prepared, stage: Stage, after: str | N
     if stage == "train":
         return submit_training(prepared, chain.command, after)
     request = stage_request(prepared.request, stage, chain.source, after)
+    make_folder(prepared.folder)
     take_snapshot(request.code_folder)
     job = submission.submit(request, stage_job(prepared, request, stage, chain.source))
     if request.cluster == "slurm":
@@ -228,7 +231,7 @@ def _show_dry_run(
             if before is not None and before.state != "done":
                 waits = before.job_id or f"JOB_OF_{before.stage.upper()}"
             request = stage_request(prepared.request, step.stage, chain.source, waits)
-            print(f"\n# sbatch of {step.stage}\n{submission.sbatch_text(request)}")
+            print(f"\n# sbatch of {step.stage}\n{tidy(submission.sbatch_text(request))}")
         before = step
     return 0
 

@@ -130,20 +130,26 @@ def each(
     """
     results: list[Result] = []
     errors: list[PipelineError] = []
-    troubles: dict[str, list[str]] = {}
+    # Paths have the run's own name in them: what is equal but for it is one trouble.
+    troubles: dict[str, tuple[str, list[str]]] = {}
     for item, name in zip(items, names, strict=True):
         try:
             results.append(act(item))
         except PipelineError as error:
             errors.append(error)
-            troubles.setdefault(str(error).removeprefix(f"{name}: "), []).append(name)
+            trouble = str(error).removeprefix(f"{name}: ")
+            own = rf"(?<![\w.-]){re.escape(name)}(?![\w.-])"
+            troubles.setdefault(re.sub(own, "\0", trouble), (trouble, []))[1].append(name)
     if not errors:
         return results
     if len(items) == 1:
         raise errors[0]
     kinds = {type(error) for error in errors}
     kind = kinds.pop() if len(kinds) == 1 else UserError
-    listed = "".join(f"\n- {_some(who)}: {trouble}" for trouble, who in troubles.items())
+    listed = "".join(
+        f"\n- {some(who)}: {trouble}".replace("\n", "\n  ").replace("\n  -", "\n-", 1)
+        for trouble, who in troubles.values()
+    )
     raise kind(f"{len(errors)} of {len(items)} cannot be launched, so nothing was:{listed}")
 
 
@@ -246,12 +252,13 @@ def _refuse_twins(variants: Sequence[Variant]) -> None:
     for name, twins in files.items():
         if len(twins) > 1:
             raise UserError(
-                f"{len(twins)} runs would be called {name!r} ({_some(twins)}); "
+                f"{len(twins)} runs would be called {name!r} ({some(twins)}); "
                 "rename a file, or leave name=... to commands of one run"
             )
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names."""
     different = list(dict.fromkeys(names))
     more = len(different) - most
     return ", ".join(different[:most]) + (f" and {more} more" if more > 0 else "")

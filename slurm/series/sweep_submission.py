@@ -1,8 +1,8 @@
 """Handing the runs of a sweep to Slurm, as job arrays where they are of equal shape; or to here."""
 
-import contextlib
 import json
 import secrets
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,14 +12,16 @@ from typing import Any, Literal
 
 from pipeline.errors import STOPPED_EXIT_CODE, PipelineError, UserError
 from pipeline.log import each_once, info, warn
-from pipeline.tracking.locks import exclusive
 from slurm.series.chain import ask_queue, queued_stages, train_lacks
-from slurm.series.sweep import Variant, common_name, departures, each
+from slurm.series.sweep import Variant, common_name, departures, each, some
 from slurm.submit import submission
 from slurm.submit.batch_script import Array, Request
-from slurm.submit.request import Prepared, note_submission, submit_training, training_job
+from slurm.submit.dry_run import tidy
+from slurm.submit.request import Prepared
 from slurm.submit.snapshot import snapshot_folder, take_snapshot
+from slurm.submit.training import launching, note_submission, submit_training, training_job
 from slurm.watch import controller
+from slurm.watch.run_lookup import USUAL_ROOT
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Run:
     prepared: Prepared
     settings: dict[str, str]
     """Those that tell it from most of the others."""
-    state: Literal["new", "submitted", "queued", "finished", "failed", "stopped"] = "new"
+    state: Literal["new", "submitted", "queued", "running", "finished", "failed", "stopped"] = "new"
     job_id: str | None = None
     exit_code: int = 0
 
@@ -70,7 +72,7 @@ def launch_sweep(sweep: Sweep, is_dry_run: bool, as_json: bool) -> int:
     runs = _run_here(sweep, runs) if is_local else _submit(sweep, runs)
     _tell(runs, as_json)
     if not is_local and not as_json:
-        info("next: python slurm/jobs.py list")
+        _tell_next(runs)
     return next((run.exit_code for run in runs if run.exit_code), 0)
 
 
@@ -112,7 +114,8 @@ def _known(runs: Sequence[Run], is_dry_run: bool = False) -> list[Run]:
         folder, total_steps = run.prepared.folder, run.prepared.plan.total_steps
         job = queued_stages(folder, queue).get("train")
         if job is not None:
-            run = replace(run, state="queued", job_id=job)
+            is_running = queue.states[job].state == "RUNNING"
+            run = replace(run, state="running" if is_running else "queued", job_id=job)
         elif train_lacks(folder, total_steps) is None:
             run = replace(run, state="finished")
         known.append(run)
@@ -123,7 +126,7 @@ def _submit(sweep: Sweep, runs: Sequence[Run]) -> list[Run]:
     jobs: dict[str, str] = {}
     try:
         for group in shapes(runs):
-            jobs |= _submit_alone(sweep, *group) if len(group) == 1 else _submit_array(sweep, group)
+            jobs |= _submit_group(sweep, group)
     except PipelineError as error:
         if jobs:
             controller.cancel(sorted(jobs.values()))
@@ -135,6 +138,13 @@ def _submit(sweep: Sweep, runs: Sequence[Run]) -> list[Run]:
     ]
 
 
+def _submit_group(sweep: Sweep, group: Sequence[Run]) -> dict[str, str]:
+    try:
+        return _submit_alone(sweep, *group) if len(group) == 1 else _submit_array(sweep, group)
+    except PipelineError as error:
+        raise type(error)(f"{some([run.name for run in group])}: {error}") from error
+
+
 def _submit_alone(sweep: Sweep, run: Run) -> dict[str, str]:
     return {run.name: submit_training(run.prepared, sweep.command(run.variant)).job_id}
 
@@ -144,23 +154,21 @@ def _submit_array(sweep: Sweep, runs: Sequence[Run]) -> dict[str, str]:
     request = array_request(runs, *_array_place(runs), sweep.parallel)
     folders = [run.prepared.folder for run in runs]
     links = request.array.links if request.array else Path()
-    links.mkdir(parents=True)
-    for index, folder in enumerate(folders):
-        folder.logs.mkdir(parents=True, exist_ok=True)
-        (links / str(index)).symlink_to(folder.path.absolute())
-    take_snapshot(request.code_folder)
     commands = [sweep.command(run.variant) for run in runs]
     trainings = [
         training_job(run.prepared, command) for run, command in zip(runs, commands, strict=True)
     ]
-    with contextlib.ExitStack() as locks:
-        for folder in folders:
-            locks.enter_context(exclusive(folder.path / ".launch.lock"))
+    with launching(folders):
         # Asked again: another launch may have come between.
-        taken = [run.name for run in _known(runs) if run.state == "queued"]
+        taken = [run.name for run in _known(runs) if run.state in ("queued", "running")]
+        if taken:
+            raise UserError(f"{', '.join(taken)}: queued by another launch just now")
+        links.mkdir(parents=True)
+        for index, folder in enumerate(folders):
+            folder.logs.mkdir(parents=True, exist_ok=True)
+            (links / str(index)).symlink_to(folder.path.absolute())
+        take_snapshot(request.code_folder)
         try:
-            if taken:
-                raise UserError(f"{', '.join(taken)}: queued by another launch just now")
             jobs = submission.submit_runs(request, trainings)
         except PipelineError:
             shutil.rmtree(links)
@@ -208,7 +216,7 @@ def _show_scripts(sweep: Sweep, runs: Sequence[Run]) -> int:
             request = array_request(group, name, links, sweep.parallel)
         if request.cluster == "slurm":
             print(f"\n# sbatch of {', '.join(run.name for run in group)}")
-            print(submission.sbatch_text(request))
+            print(tidy(submission.sbatch_text(request)))
     return 0
 
 
@@ -224,6 +232,24 @@ def _tell(runs: Sequence[Run], as_json: bool) -> None:
     for run, name, state in zip(runs, names, told, strict=True):
         settings = " ".join(f"{key}={value}" for key, value in run.settings.items())
         info(f"  {name:<{first}}  {state:<{second}}  {settings}".rstrip())
+
+
+def _tell_next(runs: Sequence[Run]) -> None:
+    root = runs[0].prepared.folder.path.parent
+    elsewhere = "" if root == Path(USUAL_ROOT) else f" --runs-root {shlex.quote(str(root))}"
+    info("next:")
+    if any(run.job_id for run in runs):
+        info(f"  python slurm/jobs.py status --watch {_typed(runs)}{elsewhere}")
+    info(f"  python slurm/jobs.py list{elsewhere}")
+
+
+def _typed(runs: Sequence[Run]) -> str:
+    """What a person types for all of them: an array's number where that is enough."""
+    arrays = {(run.job_id or "").partition("_")[::2] for run in runs}
+    numbers = {number for number, _ in arrays}
+    if len(numbers) == 1 and all(task for _, task in arrays):
+        return numbers.pop()
+    return " ".join(run.name for run in runs)
 
 
 def _experiment(runs: Sequence[Run]) -> str:

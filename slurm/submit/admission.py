@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.log import warn
@@ -14,6 +15,8 @@ from slurm.submit.time_limit import SAVE_MARGIN_S, SHORTEST_MIN, show_minutes
 from slurm.watch.controller import Answer
 
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
+_KERNEL_FILE_SYSTEMS = ("cgroup", "cgroup2", "devpts", "proc", "sysfs")
+"""Where root, too, makes no folder."""
 _DISK_FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "overlay", "rootfs", "xfs", "zfs")
 _TEMPORARY = tuple(map(Path, ("/tmp", "/var/tmp")))
 
@@ -32,16 +35,20 @@ def partition_of(site: Site, partitions: Sequence[Partition]) -> Partition | Non
         if name not in names:
             raise UserError(
                 f"partition={name}: this cluster has no such partition; it has "
-                f"{', '.join(names)}: change the site profile or SBATCH_PARTITION"
+                f"{', '.join(names)}: give --partition, or change the site profile or "
+                "SBATCH_PARTITION"
             )
     return names[wanted[0]] if len(wanted) == 1 else None
 
 
-def check_time(minutes: int) -> None:
-    """Raise UserError where a limit leaves no time between the start and the warning."""
+def check_time(minutes: int, typed: str) -> None:
+    """Raise UserError where a limit leaves no time between the start and the warning.
+
+    typed: the limit as a person wrote it, and what it means.
+    """
     if minutes < SHORTEST_MIN:
         raise UserError(
-            f"--time {show_minutes(minutes)}: Slurm warns {SAVE_MARGIN_S} s before the end, or up "
+            f"{typed}: Slurm warns {SAVE_MARGIN_S} s before the end, or up "
             f"to 60 s earlier, so that a checkpoint can be saved; use at least "
             f"{show_minutes(SHORTEST_MIN)}"
         )
@@ -52,7 +59,7 @@ def check_account(site: Site, accounts: Sequence[str] | None) -> None:
     if accounts is not None and site.account is not None and site.account not in accounts:
         raise UserError(
             f"account={site.account}: you have no such account on this cluster; you have "
-            f"{', '.join(accounts)}: change the site profile or SBATCH_ACCOUNT"
+            f"{', '.join(accounts)}: give --account, or change the site profile or SBATCH_ACCOUNT"
         )
 
 
@@ -60,7 +67,7 @@ def check_partition(request: Request, partition: Partition) -> None:
     """Raise UserError for what the partition can never give; warn of what it cannot give now."""
     name, fewest = partition.name, request.min_nodes or request.nodes
     if not partition.nodes:
-        raise UserError(f"partition={name} has no nodes; name another in the site profile")
+        raise UserError(f"partition={name} has no nodes; name another with --partition")
     if not partition.is_up:
         warn(f"partition {name} is not up: the job waits")
     longest = partition.longest_min
@@ -90,8 +97,8 @@ def _check_nodes(request: Request, partition: Partition, fewest: int) -> None:
     if _count(with_gpus) < fewest:
         most = max((group.gpus for group in partition.groups), default=0)
         raise UserError(
-            f"device=cuda with {request.gpus_per_node} GPUs per node: of partition {name}'s nodes "
-            f"{_count(with_gpus)} have as many ({_shown(partition)}); use "
+            f"device=cuda: {_nodes_that_have(with_gpus, name, fewest)} {request.gpus_per_node} "
+            f"GPUs ({_shown(partition, 'GPUs')}); use "
             + (f"--gpus-per-node {most}" if most else "a partition that has GPUs, or device=cpu")
         )
     fitting = [group for group in with_gpus if group.cpus >= cpus]
@@ -99,8 +106,8 @@ def _check_nodes(request: Request, partition: Partition, fewest: int) -> None:
         most = max(group.cpus for group in with_gpus)
         raise UserError(
             f"{request.tasks_per_node} ranks per node with {request.cpus_per_task} CPUs each need "
-            f"{cpus} CPUs: of partition {name}'s nodes {_count(fitting)} have as many "
-            f"({_shown(partition)}); " + _fewer_cpus(most, request.tasks_per_node)
+            f"{cpus} CPUs: {_nodes_that_have(fitting, name, fewest)} as many "
+            f"({_shown(partition, 'CPUs')}); " + _fewer_cpus(most, request.tasks_per_node)
         )
     up = sum(group.nodes - group.down for group in fitting)
     if up < fewest:
@@ -129,9 +136,26 @@ def check_awaited(answer: Answer, job_ids: Sequence[str]) -> None:
             )
 
 
+def check_writable(folder: Path, runs_root: str) -> None:
+    """Raise UserError where a run's folder surely cannot be made; writes nothing."""
+    path = Path(os.path.abspath(folder))
+    nearest = next(place for place in (path, *path.parents) if os.path.exists(place))
+    if not nearest.is_dir():
+        why = f"{nearest} is a file"
+    elif _file_system(nearest)[1] in _KERNEL_FILE_SYSTEMS:
+        why = f"{nearest} is on a file system for the kernel's own files"
+    elif os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        why = f"{nearest} is on a file system that is mounted read-only"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        why = f"you may not write in {nearest}"
+    else:
+        return
+    raise UserError(f"runs_root={runs_root}: cannot be created ({why}); set runs_root=FOLDER")
+
+
 def check_seen_by_nodes(what: str, path: Path, partition: Partition | None) -> None:
     """Raise UserError where a path is surely on this machine alone, and the nodes are others."""
-    why = _private(path.absolute(), _mounts())
+    why = _private(path.absolute())
     if why is None:
         return
     hosts = read_hosts(partition.name) if partition is not None else None
@@ -146,17 +170,22 @@ def check_seen_by_nodes(what: str, path: Path, partition: Partition | None) -> N
     )
 
 
-def _private(path: Path, mounts: dict[str, str]) -> str | None:
-    """Why a path is this machine's own, or None where that is not sure. mounts: folder to type."""
-    folder = Path(os.path.realpath(path))
-    mounted = next(parent for parent in (folder, *folder.parents) if str(parent) in mounts)
-    kind = mounts[str(mounted)]
+def _private(path: Path) -> str | None:
+    """Why a path is this machine's own, or None where that is not sure."""
+    folder, kind = _file_system(path)
     if kind in _MEMORY_FILE_SYSTEMS:
         return f"is on a {kind} in this machine's memory"
     temporary = [place for place in _TEMPORARY if folder.is_relative_to(place)]
     if temporary and kind in _DISK_FILE_SYSTEMS:
         return f"is in this machine's own {temporary[0]}"
     return None
+
+
+def _file_system(path: Path) -> tuple[Path, str]:
+    """The folder without links, and the type of what it is on."""
+    folder, mounts = Path(os.path.realpath(path)), _mounts()
+    mounted = next(parent for parent in (folder, *folder.parents) if str(parent) in mounts)
+    return folder, mounts[str(mounted)]
 
 
 def _mounts() -> dict[str, str]:
@@ -171,10 +200,22 @@ def _count(groups: Sequence[NodeGroup]) -> int:
     return sum(group.nodes for group in groups)
 
 
-def _shown(partition: Partition) -> str:
-    return ", ".join(
-        f"{group.nodes} with {group.cpus} CPUs and {group.gpus} GPUs" for group in partition.groups
-    )
+def _nodes_that_have(fitting: Sequence[NodeGroup], name: str, fewest: int) -> str:
+    count = _count(fitting)
+    if not count:
+        return f"no node of partition {name} has"
+    return f"{count} nodes of partition {name}, and not {fewest}, have"
+
+
+def _shown(partition: Partition, what: Literal["CPUs", "GPUs"]) -> str:
+    """``its 8 nodes have 0``, ``13 of its nodes have 8, 2 have 4``."""
+    counts: dict[int, int] = {}
+    for group in partition.groups:
+        each = group.gpus if what == "GPUs" else group.cpus
+        counts[each] = counts.get(each, 0) + group.nodes
+    if len(counts) == 1:
+        return f"its {partition.nodes} nodes have {next(iter(counts))}"
+    return "of its nodes " + ", ".join(f"{nodes} have {each}" for each, nodes in counts.items())
 
 
 def _fewer_cpus(most: int, tasks: int) -> str:

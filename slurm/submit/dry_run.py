@@ -1,31 +1,45 @@
 """What ``launch.py --dry-run`` shows: all that would be asked for, and what it would cost."""
 
 import json
+import re
+import shutil
 from dataclasses import asdict
 from typing import Any
 
 from pipeline.config.load import write_resolved
+from pipeline.log import info
 from pipeline.plan import Plan
 from slurm.submit import submission
 from slurm.submit.forecast import Forecast, forecast, table
 from slurm.submit.request import Prepared
 from slurm.submit.time_limit import show_minutes
+from slurm.submit.training import check_free
 
 
-def show(prepared: Prepared, as_json: bool) -> int:
-    """Print it; returns the exit code."""
+def show(prepared: Prepared, as_json: bool, is_finished: bool = False) -> int:
+    """Print it; returns the exit code. Raises UserError where its job is queued already."""
+    is_slurm = prepared.request.cluster == "slurm"
+    if is_slurm and shutil.which("sbatch"):
+        check_free(prepared.folder, prepared.request.after)
+    if is_finished:
+        info(f"run {prepared.request.name} is finished: there would be nothing to do")
     if as_json:
         print(json.dumps(facts_of(prepared)))
         return 0
-    print("# resolved config")
-    print(write_resolved(prepared.loaded.config))
-    if prepared.request.cluster == "slurm":
-        print("# sbatch")
-        print(submission.sbatch_text(prepared.request))
-    print("\n# plan")
-    for name, value in (_plan_lines(prepared) | _forecast_lines(prepared)).items():
-        print(f"{name + ':':<24}{value}")
+    plan = _plan_lines(prepared) | _forecast_lines(prepared)
+    # The plan last: a terminal shows the end.
+    sections = {
+        "resolved config": write_resolved(prepared.loaded.config),
+        "sbatch": submission.sbatch_text(prepared.request) if is_slurm else "",
+        "plan": "\n".join(f"{name + ':':<24}{value}" for name, value in plan.items()),
+    }
+    print("\n\n".join(f"# {title}\n{tidy(text)}" for title, text in sections.items() if text))
     return 0
+
+
+def tidy(script: str) -> str:
+    """A text without empty lines at its ends, and without two in a row."""
+    return re.sub(r"\n{3,}", "\n\n", script.strip("\n"))
 
 
 def facts_of(prepared: Prepared) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import PreflightError
+from pipeline.errors import PipelineError, PreflightError, UserError
+from slurm.submit.lost_controller import not_found, silent
 from slurm.submit.time_limit import parse_minutes, show_minutes
 
 _PATIENCE_S = 2.0
@@ -59,8 +60,21 @@ class Partition:
 @functools.cache
 def read_partitions() -> tuple[Partition, ...] | None:
     """All partitions, asked for once; None where sinfo does not answer within 2 s."""
-    text = _answer(_SINFO)
+    text, _ = _sinfo()
     return None if text is None else parse_sinfo(text)
+
+
+def no_partitions() -> PipelineError:
+    """Why ``read_partitions`` has none: UserError where a person can mend it in this shell."""
+    _, said = _sinfo()
+    if lost := not_found(said):
+        return UserError(lost)
+    return PreflightError(silent(said) or "sinfo does not answer")
+
+
+@functools.cache
+def _sinfo() -> tuple[str | None, str]:
+    return _ask(_SINFO)
 
 
 @functools.cache
@@ -116,11 +130,11 @@ def parse_sinfo(text: str) -> tuple[Partition, ...]:
 def draft_profile() -> str:
     """A site profile for this cluster, as YAML with comments, for a person to go through.
 
-    Raises PreflightError where sinfo does not answer.
+    Raises PipelineError where sinfo does not answer.
     """
     partitions = read_partitions()
     if not partitions:
-        raise PreflightError("sinfo does not answer; type this on a node of the cluster")
+        raise no_partitions()
     return draft(partitions, read_accounts())
 
 
@@ -181,10 +195,16 @@ def _summary(partition: Partition) -> str:
 
 
 def _answer(command: Sequence[str]) -> str | None:
+    text, _ = _ask(command)
+    return text
+
+
+def _ask(command: Sequence[str]) -> tuple[str | None, str]:
+    """Its answer, None where it has none; and what it wrote on stderr."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+        return None, ""
+    return done.stdout if done.returncode == 0 else None, done.stderr

@@ -3,12 +3,13 @@
 import re
 
 from pipeline.errors import PipelineError, PreflightError, UserError
+from slurm.submit.lost_controller import not_found, silent
 from slurm.submit.partitions import read_accounts, read_partitions
 
 _REMEDIES = {
-    "account": "set account in the site profile, or SBATCH_ACCOUNT",
-    "partition": "set partition in the site profile, or SBATCH_PARTITION",
-    "qos": "set qos in the site profile, or SBATCH_QOS",
+    "account": "give --account, or set account in the site profile or SBATCH_ACCOUNT",
+    "partition": "give --partition, or set partition in the site profile or SBATCH_PARTITION",
+    "qos": "give --qos, or set qos in the site profile or SBATCH_QOS",
     "constraint|feature": "`sinfo -o %f` shows the features that constraint may name",
     "time limit": "use a shorter --time; the job is queued again until the training is complete",
     "dependency": "--after names no job that Slurm still knows; leave it out if that job is done",
@@ -29,7 +30,11 @@ def refused(said: str) -> PipelineError:
         if line.strip()
     ]
     text = "; ".join(dict.fromkeys(lines)) or "no reason given"
+    if lost := not_found(said):
+        return UserError(lost)
     if _SILENT.search(text):
+        if known := silent(said):
+            return PreflightError(known)
         return PreflightError(
             f"Slurm does not answer ({text}); try again, and see `scontrol ping` and SLURM_CONF"
         )

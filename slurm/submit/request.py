@@ -2,29 +2,26 @@
 
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.config import Config, Loaded, load
 from pipeline.errors import PipelineError, PreflightError, UserError
-from pipeline.log import warn
+from pipeline.log import info, warn
 from pipeline.plan import Plan, make_plan, open_splits
 from pipeline.tracking.claim import check_claim, run_folder_of
-from pipeline.tracking.locks import exclusive
-from pipeline.tracking.origin import git_state
 from pipeline.tracking.run_folder import RunFolder
 from pipeline.world import visible_gpus
-from slurm.job import TrainJob
-from slurm.records import JobRecord, Stage, note_job, read_jobs
-from slurm.submit import admission, submission
+from slurm.submit import admission
+from slurm.submit.attempts import Attempts
 from slurm.submit.batch_script import Request
-from slurm.submit.partitions import Partition, read_accounts, read_partitions
+from slurm.submit.partitions import Partition, no_partitions, read_accounts, read_partitions
 from slurm.submit.site_profile import NO_SITE, Site
-from slurm.submit.snapshot import snapshot_folder, take_snapshot
-from slurm.submit.time_limit import parse_minutes
+from slurm.submit.snapshot import snapshot_folder
+from slurm.submit.time_limit import in_words, parse_minutes
 from slurm.watch import controller
 
 _IMAGENET_IMAGES = (1_281_167, 50_000)
@@ -41,7 +38,8 @@ class Where:
     nodes: int | None = None
     gpus_per_node: int | None = None
     tasks_per_node: int | None = None
-    time_min: int | None = None
+    time: str | None = None
+    """Limit, as sbatch reads it."""
     site: Site = NO_SITE
     after: str | None = None
     """Job, or several as 12:13, that must end well before this one starts."""
@@ -65,31 +63,28 @@ def prepare(
     overrides: Sequence[str],
     where: Where,
     is_dry_run: bool,
-    may_lack_shards: bool = False,
-    may_be_queued: bool = False,
+    makes_shards: bool = False,
 ) -> Prepared:
-    """Check all that can be checked before a job runs. Raises PipelineError; writes nothing.
+    """Check all that can be checked before a job runs, but for other jobs of the same run.
 
-    may_lack_shards: they are made before it starts. may_be_queued: the caller sees to it that no
-    training of this run is queued twice.
+    makes_shards: another job does so before this one starts. Raises PipelineError that names all
+    that is wrong; writes nothing.
     """
     loaded = load(config_path, overrides)
     where = replace(where, cluster=_cluster(where, loaded.config, is_dry_run))
+    config, attempts = loaded.config, Attempts()
     partition = None
     if where.cluster == "slurm" and shutil.which("sinfo"):
-        partition = _partition(where.site)
+        partition = _partition(where.site, is_dry_run)
     request = request_of(where, loaded, partition)
-    if not request.gpus_per_node and loaded.config.device == "cuda" and not is_dry_run:
-        raise PreflightError(
-            "device=cuda, but this machine shows no GPU (NVML); set device=cpu, or check the "
-            "driver with nvidia-smi and CUDA_VISIBLE_DEVICES"
-        )
-    plans = _plans(loaded.config, request, is_dry_run or may_lack_shards)
-    folder = check_claim(loaded.config)
+    if not is_dry_run:
+        _check_gpus(request, config)
+    plans = attempts.of(lambda: _plans(config, request, is_dry_run, makes_shards))
+    folder = attempts.of(lambda: _claimed(config))
     if where.cluster == "slurm":
-        _check_slurm(request, partition, folder, is_dry_run)
-        if not may_be_queued and shutil.which("sbatch"):
-            check_free(folder, request.after)
+        _check_slurm(attempts, where, request, partition, is_dry_run)
+    attempts.raise_any()
+    assert plans is not None and folder is not None
     return Prepared(loaded, request, plans[-1], plans[0], folder)
 
 
@@ -133,66 +128,6 @@ def request_of(where: Where, loaded: Loaded, partition: Partition | None = None)
     )
 
 
-def submit_training(prepared: Prepared, command: str, after: str | None = None) -> Any:
-    """Take the snapshot, submit, and note the job in the run's folder; returns submitit's job.
-
-    after: as in ``Where``, for a job that was not known when this one was prepared. Raises
-    UserError where another job trains in this folder, or Slurm refuses this one.
-    """
-    folder = prepared.folder
-    request = replace(prepared.request, after=after or prepared.request.after)
-    function = training_job(prepared, command)
-    take_snapshot(request.code_folder)
-    if request.cluster == "local":
-        return submission.submit(request, function)
-    with exclusive(folder.path / ".launch.lock"):
-        # Asked again: another launch may have come between.
-        check_free(folder, request.after)
-        job = submission.submit(request, function)
-        note_submission(folder, request, job.job_id, "train", command)
-    return job
-
-
-def training_job(prepared: Prepared, command: str) -> TrainJob:
-    """What runs in each task. command: what a person types to go on with the training."""
-    facts = git_state(Path(__file__).parent) | {"launch_command": command}
-    return TrainJob(prepared.loaded.config, prepared.request.cluster, command, facts)
-
-
-def note_submission(
-    folder: RunFolder, request: Request, job_id: str, stage: Stage, command: str
-) -> None:
-    """Append a job to the run folder's list."""
-    record = JobRecord(
-        job_id=job_id,
-        stage=stage,
-        submitted_s=time.time(),
-        nodes=request.nodes_text,
-        tasks_per_node=request.tasks_per_node,
-        command=command,
-    )
-    note_job(folder, record)
-    controller.forget_queue()
-
-
-def check_free(folder: RunFolder, after: str | None = None) -> None:
-    """Raise UserError where a training of this run is queued already.
-
-    after: jobs that this one waits for; these may train before it.
-    """
-    before = [record.job_id for record in read_jobs(folder) if record.stage == "train"]
-    awaited = (after or "").split(":")
-    jobs = submission.queued([job for job in before if job not in awaited])
-    if jobs is None:
-        warn(f"squeue does not say whether job {before[-1]} is still at work in {folder.path}")
-    elif jobs:
-        raise UserError(
-            f"{folder.path}: job {jobs[0]} trains there, or waits to; see `python slurm/jobs.py "
-            f"status {folder.path.name}`, cancel it with `python slurm/jobs.py cancel "
-            f"{folder.path.name}`, or use another --name"
-        )
-
-
 def _cluster(where: Where, config: Config, is_dry_run: bool) -> Literal["local", "slurm"]:
     has_slurm = shutil.which("sbatch") is not None
     nodes = where.nodes or 1
@@ -219,10 +154,26 @@ def _cluster(where: Where, config: Config, is_dry_run: bool) -> Literal["local",
     return "local"
 
 
-def _partition(site: Site) -> Partition | None:
+def _claimed(config: Config) -> RunFolder:
+    admission.check_writable(run_folder_of(config).path, config.runs_root)
+    return check_claim(config)
+
+
+def _check_gpus(request: Request, config: Config) -> None:
+    if config.device == "cuda" and not request.gpus_per_node:
+        raise PreflightError(
+            "device=cuda, but this machine shows no GPU (NVML); set device=cpu, or check the "
+            "driver with nvidia-smi and CUDA_VISIBLE_DEVICES"
+        )
+
+
+def _partition(site: Site, is_dry_run: bool) -> Partition | None:
     partitions = read_partitions()
     if partitions is None:
-        warn("sinfo does not answer: nodes, partition and time are checked by sbatch alone")
+        problem = no_partitions()
+        if not is_dry_run and isinstance(problem, UserError):
+            raise UserError(f"{problem}, or use --cluster local")
+        warn(f"{problem}: nodes, partition and time are checked by sbatch alone")
         return None
     return admission.partition_of(site, partitions)
 
@@ -252,22 +203,23 @@ def _nodes(where: Where, config: Config) -> tuple[int, int]:
 
 
 def _time_min(where: Where, partition: Partition | None) -> int:
-    if where.time_min:
-        return where.time_min
-    if where.site.time:
-        return parse_minutes(where.site.time)
+    if told := where.time or where.site.time:
+        return parse_minutes(told)
     longest = partition.longest_min if partition else None
     return min(longest or _USUAL_TIME_MIN, _USUAL_TIME_MIN)
 
 
-def _plans(config: Config, request: Request, may_lack_shards: bool) -> list[Plan]:
+def _plans(config: Config, request: Request, is_dry_run: bool, makes_shards: bool) -> list[Plan]:
     """Of each number of nodes that the job may get, fewest first."""
     try:
         train, val = _count_images(config)
     except PipelineError as error:
-        if not may_lack_shards:
+        if makes_shards:
+            info("the shards are made first: steps are known then")
+        elif is_dry_run:
+            warn(f"{error}\n(the plan assumes ImageNet-1k's {_IMAGENET_IMAGES[0]:,} images)")
+        else:
             raise
-        warn(f"{error}\n(the plan assumes ImageNet-1k's {_IMAGENET_IMAGES[0]:,} images)")
         train, val = _IMAGENET_IMAGES
     worlds = range(request.min_world_size, request.world_size + 1, request.tasks_per_node)
     return [make_plan(config, world, train, val) for world in worlds]
@@ -287,19 +239,32 @@ def _count_images(config: Config) -> tuple[int, int]:
 
 
 def _check_slurm(
-    request: Request, partition: Partition | None, folder: RunFolder, is_dry_run: bool
+    attempts: Attempts,
+    where: Where,
+    request: Request,
+    partition: Partition | None,
+    is_dry_run: bool,
 ) -> None:
-    admission.check_time(request.time_min)
+    attempts.of(lambda: admission.check_time(request.time_min, _typed_time(where)))
     if partition is not None:
-        admission.check_partition(request, partition)
+        attempts.of(lambda: admission.check_partition(request, partition))
         if request.site.account is not None:
-            admission.check_account(request.site, read_accounts())
+            attempts.of(lambda: admission.check_account(request.site, read_accounts()))
     if is_dry_run and not shutil.which("sbatch"):
         return
-    admission.check_seen_by_nodes("run folder", folder.path, partition)
+    seen = {"run folder": request.run_folder or request.log_folder}
     if Path(request.python).is_absolute():
         # Its folder: a virtual environment's python is a link to one that all nodes may have.
-        admission.check_seen_by_nodes("interpreter", Path(request.python).parent, partition)
+        seen["interpreter"] = Path(request.python).parent
+    for what, path in seen.items():
+        attempts.of(partial(admission.check_seen_by_nodes, what, path, partition))
     if request.after is not None:
         awaited = request.after.split(":")
-        admission.check_awaited(controller.ask(awaited, kept_s=0), awaited)
+        answer = controller.ask(awaited, kept_s=0)
+        attempts.of(lambda: admission.check_awaited(answer, awaited))
+
+
+def _typed_time(where: Where) -> str:
+    if where.time:
+        return f"--time {where.time} is {in_words(where.time)}"
+    return f"time={where.site.time} in the site profile is {in_words(where.site.time or '0')}"

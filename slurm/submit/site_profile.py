@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -31,6 +32,8 @@ FROM_SBATCH = {
     "constraint": "SBATCH_CONSTRAINT",
 }
 """Settings that sbatch itself also takes from the environment."""
+SITE_FLAGS = ("partition", "account", "qos")
+"""Settings that launch.py also takes as flags."""
 
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -108,19 +111,26 @@ NO_SITE = Site()
 
 
 def load_site(
-    named: str | None, environment: Mapping[str, str] = os.environ
+    named: str | None,
+    environment: Mapping[str, str] = os.environ,
+    flags: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Site, Path | None]:
     """The profile that ``--site`` names, else the user's own, else an empty one; and its file.
 
     What the profile leaves open is taken from SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_QOS and
-    SBATCH_CONSTRAINT. Raises UserError where the profile is missing or wrong.
+    SBATCH_CONSTRAINT. flags: settings that win over both. Raises UserError where the profile is
+    missing or wrong.
     """
     path = _find(named, environment)
     values = _read(path) if path else {}
     for key, variable in FROM_SBATCH.items():
         told = environment.get(variable)
-        if told and key in values and told != values[key].value:
-            warn(f"{variable}={told} is not used: {values[key].place} has {values[key].value}")
+        if key in flags:
+            values[key] = Leaf(flags[key], f"--{key}")
+        elif told and key in values and told != values[key].value:
+            flag = f"; --{key} {told} wins over it" if key in SITE_FLAGS else ""
+            place, value = values[key].place, values[key].value
+            warn(f"{variable}={told} is not used: {place} has {value}{flag}")
         elif told:
             values[key] = Leaf(told, variable)
     return _checked(path, values), path

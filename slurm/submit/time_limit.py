@@ -21,6 +21,22 @@ def parse_minutes(text: str) -> int:
 
     Seconds round up. Raises ValueError for anything else, and for no time at all.
     """
+    seconds = _seconds(text)
+    if not seconds:
+        raise ValueError(f"{text!r} is no time at all; give at least a minute")
+    return -(-seconds // 60)
+
+
+def in_words(text: str) -> str:
+    """``1:30 -> '1 minute 30 seconds'``, so that nobody takes it for hours and minutes."""
+    seconds = _seconds(text)
+    parts = {"day": seconds // 86400, "hour": seconds // 3600 % 24}
+    parts |= {"minute": seconds // 60 % 60, "second": seconds % 60}
+    words = [f"{n} {unit}" + ("s" if n != 1 else "") for unit, n in parts.items() if n]
+    return " ".join(words) or "no time"
+
+
+def _seconds(text: str) -> int:
     match = _FORMS.fullmatch(text.strip())
     if match is None:
         raise ValueError(
@@ -31,10 +47,7 @@ def parse_minutes(text: str) -> int:
     hours = part["days"] * 24 + part["day_hours"] + part["hours"]
     minutes = part["day_minutes"] + part["minutes"] + part["only_minutes"]
     seconds = part["day_seconds"] + part["seconds"] + part["only_seconds"]
-    total = hours * 60 + minutes + -(-seconds // 60)
-    if not total:
-        raise ValueError(f"{text!r} is no time at all; give at least a minute")
-    return total
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def show_minutes(minutes: int) -> str:

@@ -9,13 +9,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from pipeline.errors import PipelineError, UserError
 from pipeline.log import info
+from slurm.submit.lost_controller import not_found, silent
 from slurm.watch.answers import forget, recall
+from slurm.watch.job_state import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    JobState,
+    parse_sacct,
+    parse_squeue,
+)
 
 SQUEUE_KEPT_S = 10.0
 """How long an answer of squeue is shared."""
@@ -23,8 +30,10 @@ SACCT_KEPT_S = 60.0
 """The same of sacct, which is asked about jobs that have left the queue."""
 _ANSWER_S = 10.0
 """How long one call may take."""
-_LOOK_PATIENCE_S = 3.0
-"""How long a silent controller is asked again for a table."""
+LOOK_PATIENCE_S = 3.0
+"""How long a controller may be silent to which a person only wants to look."""
+_SHORTEST_S = 0.5
+"""What a call gets at least: the last one of the patience."""
 _PATIENCE_S = 60.0
 """The same for a command that changes something."""
 _PAUSE_S = 2.0
@@ -36,58 +45,8 @@ _SILENT = (
     "connect failure",
 )
 
+_NO_ACCOUNTING = "accounting storage is disabled"
 _SQUEUE = "squeue"
-ACTIVE = (
-    *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"),
-    *("STAGE_OUT", "RESIZING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"),
-)
-"""States of a job that runs, or may run again; every other one is an end."""
-_FIELDS = {
-    "JobID": 12,
-    "ArrayJobID": 12,
-    "ArrayTaskID": 12,
-    "State": 16,
-    "RestartCnt": 8,
-    "TimeLeft": 20,
-    "StartTime": 24,
-    "NodeList": 300,
-    "Dependency": 200,
-    "Reason": 120,
-    "Comment": 1024,
-}
-_SQUEUE_FORMAT = ",".join(f"{name}:{size}|" for name, size in _FIELDS.items())
-_SACCT_FORMAT = "JobID,JobIDRaw,State,NodeList,Start"
-
-
-@dataclass(frozen=True)
-class JobState:
-    """A job as Slurm sees it."""
-
-    job_id: str
-    """``12``, or ``12_3`` for a task of an array."""
-    raw_id: str
-    """Slurm's own number, which tasks of arrays have as well."""
-    state: str
-    """Slurm's word: PENDING, RUNNING, COMPLETED, CANCELLED, TIMEOUT, NODE_FAIL, ..."""
-    reason: str | None = None
-    """Why it waits, or why it ended."""
-    nodes: str = ""
-    """As Slurm writes them: n[1-8]. Empty while it has none."""
-    time_left_s: float | None = None
-    """Of its time limit; None where it does not run or has no limit."""
-    restarts: int | None = None
-    """How often Slurm has started it again; None where only accounting knows the job."""
-    started_s: float | None = None
-    """Start of its last attempt, or when the next is expected; seconds since the epoch."""
-    dependency: str | None = None
-    """As Slurm writes it: afterok:12(unfulfilled)."""
-    run_folder: str | None = None
-    """What the job's comment says; None without one, and where only accounting knows it."""
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it runs, or may run."""
-        return self.state in ACTIVE
 
 
 @dataclass(frozen=True)
@@ -97,6 +56,13 @@ class Answer:
     states: dict[str, JobState]
     problem: str | None = None
     """Why Slurm could not be asked; then the absence of a job means nothing."""
+    is_complete: bool = True
+    """Whether its accounting has answered too, where there is one: what has left the queue."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether Slurm does not know the jobs that are missing here."""
+        return self.problem is None and self.is_complete
 
 
 class ControllerSilent(PipelineError):
@@ -108,7 +74,11 @@ def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
     return ask(job_ids).states
 
 
-def ask(job_ids: Iterable[str], kept_s: float = SQUEUE_KEPT_S) -> Answer:
+def ask(
+    job_ids: Iterable[str],
+    kept_s: float = SQUEUE_KEPT_S,
+    patience_s: float = LOOK_PATIENCE_S,
+) -> Answer:
     """The same, and whether Slurm could be asked; ``kept_s``: how old an answer may be.
 
     One call of squeue for all jobs of the user, and one of sacct for those that it does not know.
@@ -116,21 +86,21 @@ def ask(job_ids: Iterable[str], kept_s: float = SQUEUE_KEPT_S) -> Answer:
     wanted = set(job_ids)
     if not wanted:
         return Answer({})
-    answer = queue(kept_s)
-    known = answer.states
+    answer = queue(kept_s, patience_s)
+    known, is_complete = answer.states, True
     missing = sorted(wanted - known.keys())
     if missing and answer.problem is None:
-        # A site without accounting has no answer: the run folder has to do.
-        known = (
-            known
-            | _recall(f"sacct {','.join(missing)}", partial(_sacct, missing), SACCT_KEPT_S).states
-        )
-    return Answer({job: known[job] for job in wanted if job in known}, answer.problem)
+        ended = _recall(f"sacct {','.join(missing)}", partial(_sacct, missing), SACCT_KEPT_S)
+        # A site without accounting has no more to say: the run folder has to do.
+        is_complete = ended.problem is None or _NO_ACCOUNTING in ended.problem
+        known = known | ended.states
+    found = {job: known[job] for job in wanted if job in known}
+    return Answer(found, answer.problem, is_complete)
 
 
-def queue(kept_s: float = SQUEUE_KEPT_S) -> Answer:
+def queue(kept_s: float = SQUEUE_KEPT_S, patience_s: float = LOOK_PATIENCE_S) -> Answer:
     """All jobs of the user in Slurm's queue, and those that have left it some minutes ago."""
-    return _recall(_SQUEUE, _squeue, kept_s)
+    return _recall(_SQUEUE, partial(_squeue, patience_s), kept_s)
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -170,130 +140,54 @@ def _recall(question: str, look: Callable[[], list[JobState]], kept_s: float) ->
     return Answer({state.job_id: state for state in states}, kept["problem"])
 
 
-def _squeue() -> list[JobState]:
+def _squeue(patience_s: float) -> list[JobState]:
     # By user: the controller then packs one person's jobs, not the whole site's.
     command = [_SQUEUE, f"--user={os.getuid()}", "--states=all", "--array", "--noheader"]
-    return parse_squeue(_patiently([*command, f"--Format={_SQUEUE_FORMAT}"], _LOOK_PATIENCE_S))
+    return parse_squeue(_patiently([*command, f"--Format={SQUEUE_FORMAT}"], patience_s))
 
 
 def _sacct(job_ids: Sequence[str]) -> list[JobState]:
     command = ["sacct", "--allocations", "--parsable2", "--noheader", f"--jobs={','.join(job_ids)}"]
-    return parse_sacct(_run([*command, f"--format={_SACCT_FORMAT}"]))
-
-
-def parse_squeue(text: str) -> list[JobState]:
-    """The jobs in the output of ``squeue`` in this module's format."""
-    states: list[JobState] = []
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split("|", len(_FIELDS) - 1)]
-        if len(cells) != len(_FIELDS):
-            continue
-        cell = dict(zip(_FIELDS, cells, strict=True))
-        task = cell["ArrayTaskID"]
-        is_running = cell["State"] == "RUNNING"
-        states.append(
-            JobState(
-                # Tasks of an array that wait have the number of the array.
-                job_id=cell["JobID"] if task == "N/A" else f"{cell['ArrayJobID']}_{task}",
-                raw_id=cell["JobID"],
-                state=cell["State"],
-                reason=_text(cell["Reason"]),
-                nodes=cell["NodeList"],
-                time_left_s=parse_time_left(cell["TimeLeft"]) if is_running else None,
-                restarts=int(cell["RestartCnt"]) if cell["RestartCnt"].isdigit() else None,
-                started_s=_moment(cell["StartTime"]),
-                dependency=_text(cell["Dependency"]),
-                run_folder=_run_folder(cell["Comment"].removesuffix("|").strip(), task),
-            )
-        )
-    return states
-
-
-def parse_sacct(text: str) -> list[JobState]:
-    """The jobs in the output of ``sacct --parsable2`` in this module's format."""
-    states: list[JobState] = []
-    for line in text.splitlines():
-        cells = line.split("|")
-        if len(cells) != _SACCT_FORMAT.count(",") + 1:
-            continue
-        job, raw, state, nodes, start = cells
-        word, _, by = state.partition(" ")  # CANCELLED by 1000
-        if word == "REQUEUED":
-            continue  # what became of it afterwards, accounting does not know
-        has_nodes = nodes not in ("None assigned", "")
-        states.append(
-            JobState(
-                job_id=job,
-                raw_id=raw,
-                state=word,
-                reason=by or None,
-                nodes=nodes if has_nodes else "",
-                started_s=_moment(start),
-            )
-        )
-    return states
-
-
-def parse_time_left(text: str) -> float | None:
-    """Seconds of ``1-02:03:04``, ``2:03:04`` or ``3:04``; None for UNLIMITED and the like."""
-    days, _, clock = text.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdigit() for part in parts) or (days and not days.isdigit()):
-        return None
-    seconds = 0
-    for part in parts:
-        seconds = seconds * 60 + int(part)
-    return float(seconds + int(days or 0) * 86400)
-
-
-def _run_folder(comment: str, task: str) -> str | None:
-    """An array's comment names a folder with a link to the run of each task, by its index."""
-    place = _text(comment)
-    return place if place is None or task == "N/A" else f"{place}/{task}"
-
-
-def _text(cell: str) -> str | None:
-    return None if cell in ("", "None", "(null)", "N/A") else cell
-
-
-def _moment(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).timestamp()  # local time, as Slurm writes it
-    except ValueError:
-        return None  # N/A, Unknown
+    return parse_sacct(_run([*command, f"--format={SACCT_FORMAT}"]))
 
 
 def _patiently(command: Sequence[str], patience_s: float) -> str:
     deadline_s, is_told = time.monotonic() + patience_s, False
     while True:
+        left_s = deadline_s - time.monotonic()
         try:
-            return _run(command)
+            return _run(command, min(_ANSWER_S, max(left_s, _SHORTEST_S)))
         except ControllerSilent as error:
-            if time.monotonic() > deadline_s:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
                 raise
             if not is_told:
-                info(f"{error}; trying again for {patience_s:.0f} s")
+                info(f"{error}; trying again for {left_s:.0f} s")
             is_told = True
-            time.sleep(_PAUSE_S)
+            time.sleep(min(_PAUSE_S, left_s))
 
 
-def _run(command: Sequence[str]) -> str:
+def _run(command: Sequence[str], answer_s: float = _ANSWER_S) -> str:
     """Stdout. Raises UserError without the command or where Slurm refuses, ControllerSilent."""
     name = command[0]
     # A person may have chosen another form of dates.
     environment = os.environ | {"SLURM_TIME_FORMAT": "standard"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ANSWER_S, env=environment
+            command, capture_output=True, text=True, timeout=answer_s, env=environment
         )
     except FileNotFoundError:
         raise UserError(f"there is no {name} on this machine; use a login node") from None
     except subprocess.TimeoutExpired:
-        raise ControllerSilent(f"{name} has no answer within {_ANSWER_S:.0f} s") from None
+        if lost := not_found():
+            raise UserError(lost) from None
+        raise ControllerSilent(f"{name} has no answer within {answer_s:.0f} s") from None
     if done.returncode == 0:
         return done.stdout
     lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     said = lines[-1].removeprefix(f"{name}: ").removeprefix("error: ").removeprefix("fatal: ")
+    if lost := not_found(done.stderr):
+        raise UserError(lost)
     if any(words in done.stderr.lower() for words in _SILENT):
-        raise ControllerSilent(f"{name}: {said}")
+        raise ControllerSilent(silent(said) or f"{name}: {said}")
     raise UserError(f"{name}: {said}")

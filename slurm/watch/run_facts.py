@@ -51,10 +51,14 @@ class RunFacts:
     top1: float | None = None
     """Percent, of the last evaluation."""
     created_s: float | None = None
-    cancelled_job: str | None = None
-    """The job that a person has cancelled."""
+    cancelled: Mapping[str, float] = field(default_factory=dict[str, float])
+    """When a person cancelled which job."""
+    saved_step: int = 0
+    """The step of the newest checkpoint, where there are faults to compare it with."""
     evaluated_s: float | None = None
     """When the evaluate stage last left a result."""
+    evaluated_top1: float | None = None
+    """Percent, of that result."""
     patience: Patience = USUAL_PATIENCE
     """How long a healthy training may be silent."""
     problem: str | None = None
@@ -116,24 +120,34 @@ def read_facts(path: Path) -> RunFacts:
     except DataError as error:
         problem = str(error)
     lifecycle, top1 = read_journal_end(folder.journal)
+    faults = tuple(read_faults(folder))
     progress_s = written_s(folder.progress)
     is_quiet = time.time() - (progress_s or 0) > USUAL_PATIENCE.journal_s
     return RunFacts(
         folder=folder,
         jobs=tuple(read_jobs(folder)),
-        faults=tuple(read_faults(folder)),
+        faults=faults,
         lifecycle=lifecycle,
         journal_s=written_s(folder.journal),
         progress=progress,
         progress_s=progress_s,
         top1=top1,
         created_s=info["created_ms"] / 1000 if "created_ms" in info else None,
-        cancelled_job=info.get("cancelled_job"),
+        cancelled=info.get("cancelled_jobs", {}),
+        saved_step=folder.saved_step if faults else 0,
         evaluated_s=written_s(evaluation_file(folder)),
+        evaluated_top1=_evaluated_top1(evaluation_file(folder)),
         # Looked up where it matters alone.
         patience=_patience(folder.journal) if is_quiet and not lifecycle.ended else USUAL_PATIENCE,
         problem=problem,
     )
+
+
+def _evaluated_top1(path: Path) -> float | None:
+    try:
+        return float(json.loads(path.read_bytes())["top1"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not evaluated yet, or by a version that wrote something else
 
 
 def first_settings(journal: Path) -> dict[str, str]:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from pipeline.log import console, info
+from slurm.watch.fitted_table import ABSENT, Column, draw
 from slurm.watch.run_facts import RunFacts
 from slurm.watch.run_rows import Row, rows_of
-from slurm.watch.run_state import State
-from slurm.watch.status import ABSENT, look, show_state
+from slurm.watch.status import look
+
+_COLUMNS = (
+    *(("run", False, 0), ("state", False, 0), ("created", False, 1)),
+    *(("step", True, 0), ("top-1", True, 2), ("jobs", True, 3)),
+)
+"""Name, whether it has numbers, and which of them goes first where there is no room."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Listed:
 
     def cells(self) -> list[str]:
         facts, created_s = self.facts, self._created_s
-        state = show_state(State(self.row.state, self.row.detail))
+        state = self.row.state
         return [
             facts.name,
             state if self.row.stage == "train" else f"{self.row.stage}: {state}",
@@ -72,14 +75,13 @@ def list_all(folders: Sequence[Path], runs_root: str, as_json: bool) -> None:
     if not listed:
         info(f"no runs under {runs_root}; --runs-root names another folder")
         return
-    table = Table(header_style="bold")
-    for name in ("run", "state", "created"):
-        table.add_column(name, overflow="fold")
-    for name in ("step", "top-1", "jobs"):
-        table.add_column(name, justify="right", overflow="fold")
-    for one in listed:
-        table.add_row(*map(escape, one.cells()))
-    console(stderr=False).print(table, soft_wrap=False)
+    cells = zip(*(one.cells() for one in listed), strict=True)
+    columns = [
+        Column(name, column, is_number, rank)
+        for (name, is_number, rank), column in zip(_COLUMNS, cells, strict=True)
+    ]
+    out = console(stderr=False)
+    out.print(draw(columns, out.width, lambda _: ""), soft_wrap=False)
 
 
 def _main(rows: Sequence[Row]) -> Row:

@@ -10,46 +10,50 @@ from typing import Any, BinaryIO
 from pipeline.errors import UserError
 from pipeline.log import info
 from pipeline.tracking.run_folder import RunFolder
-from slurm.records import read_jobs
+from slurm.records import Stage, read_jobs
+from slurm.watch.log_names import LOG_END, job_of, log_of, ranks_with_logs
 from slurm.watch.run_lookup import typed
 
 _POLL_S = 0.5
 _QUIET_S = 5.0
 """A log that has not grown for as long may have come to its end."""
 _BLOCK_BYTES = 1 << 16
-_END = "_log.err"
 
 
-def last_job(folder: RunFolder) -> str | None:
+def last_job(folder: RunFolder, stage: Stage | None = None) -> str | None:
     """The job that a person means who names a run: the last that has a log, else the last one.
 
-    A job on this machine has its process's number for an id.
+    A job on this machine has its process's number for an id. stage: of this one alone.
     """
-    logs = {path: path.stat().st_mtime for path in folder.logs.glob(f"*_0{_END}")}
-    jobs = read_jobs(folder)
-    known = {job.job_id for job in jobs}
+    submitted = read_jobs(folder)
+    known = {job.job_id for job in submitted}
+    jobs = [job for job in submitted if stage in (None, job.stage)]
+    is_local = stage in (None, "train")
+    logs = {path: path.stat().st_mtime for path in folder.logs.glob(f"*_0{LOG_END}") if is_local}
     begun = [job for job in jobs if log_of(folder, job.job_id, 0).is_file()]
-    local = {path: at_s for path, at_s in logs.items() if _job_of(path) not in known}
+    local = {path: at_s for path, at_s in logs.items() if job_of(path) not in known}
     newest_local = max(local, key=lambda path: local[path], default=None)
     chosen = (begun or [job for job in jobs if job.stage == "train"] or jobs)[-1:]
     if newest_local is not None and (not chosen or local[newest_local] > chosen[0].submitted_s):
-        return _job_of(newest_local)
+        return job_of(newest_local)
     return chosen[0].job_id if chosen else None
 
 
-def log_of(folder: RunFolder, job_id: str, rank: int) -> Path:
-    """Where a rank's messages go; those of the batch script go to rank 0's."""
-    return folder.logs / f"{job_id}_{rank}{_END}"
-
-
-def ranks_with_logs(folder: RunFolder, job_id: str) -> list[int]:
-    """The ranks of a job that have written anything, in order."""
-    texts = [
-        path.name.removeprefix(f"{job_id}_").removesuffix(_END)
-        for path in folder.logs.glob(f"{job_id}_*{_END}")
-    ]
-    # Tasks of an array are called 12_3, and their logs 12_3_0.
-    return sorted(int(text) for text in texts if text.isdigit())
+def tell_job(folder: RunFolder, job_id: str) -> None:
+    """Say whose log is shown, where a run has had several jobs."""
+    jobs = {job.job_id: job for job in read_jobs(folder)}
+    if job_id not in jobs or len(jobs) == 1:
+        return
+    stage = jobs[job_id].stage
+    text = f"job {job_id} ({stage})"
+    last = {job.stage: job.job_id for job in jobs.values()}
+    if others := [f"{name} ({job})" for name, job in last.items() if name != stage]:
+        text += f"; with --stage: {', '.join(others)}"
+    if before := [
+        job.job_id for job in jobs.values() if job.stage == stage and job_id != job.job_id
+    ]:
+        text += f"; other jobs of {stage}: {', '.join(before)}"
+    info(text)
 
 
 def log_files(folder: RunFolder, job_id: str) -> list[dict[str, Any]]:
@@ -74,7 +78,9 @@ def show_log(folder: RunFolder, job_id: str, rank: int, lines: int) -> int:
         text = last_lines(file, lines)
         position = file.tell()
     _write(text)
-    out = path.with_name(path.name.replace(_END, "_log.out"))
+    if position == 0:
+        info(f"rank {rank} has written nothing yet; its file is {path}")
+    out = path.with_name(path.name.replace(LOG_END, "_log.out"))
     if out.is_file() and b"\nTraceback " in b"\n" + out.read_bytes():
         info(f"(a traceback is in its standard output: {out})")
     return position
@@ -92,9 +98,16 @@ def last_lines(file: BinaryIO, lines: int) -> bytes:
 
 
 def follow_log(
-    folder: RunFolder, job_id: str, rank: int, lines: int, is_over: Callable[[], str | None]
+    folder: RunFolder,
+    job_id: str,
+    rank: int,
+    lines: int,
+    is_over: Callable[[], str | None],
+    stage: Stage | None = None,
 ) -> None:
     """Print the last lines and then what is written, also by the jobs that follow this one.
+
+    stage: only by jobs of this one.
 
     ``is_over`` is asked while nothing is written; what it returns is said, and ends this.
     """
@@ -111,7 +124,7 @@ def follow_log(
         if grown:
             quiet_since_s = time.monotonic()
         elif time.monotonic() - quiet_since_s > _QUIET_S:
-            successor = last_job(folder)
+            successor = last_job(folder, stage)
             if successor is not None and successor != job_id:
                 info(f"job {job_id} is followed by job {successor}")
                 job_id, position, is_told, lines = successor, -1, False, sys.maxsize
@@ -157,7 +170,3 @@ def _pass_on(path: Path, position: int) -> int:
 def _write(text: bytes) -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-
-
-def _job_of(log: Path) -> str:
-    return log.name.removesuffix(_END).rpartition("_")[0]

@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.tracking.run_folder import RunFolder, list_runs, resolve_run
 from slurm.records import read_jobs
 from slurm.watch.controller import queue
+from slurm.watch.log_names import log_of, raw_ids
 
 USUAL_ROOT = "runs"
 _JOB_ID = re.compile(r"\d+(_\d+)?")
@@ -37,9 +38,17 @@ def find(word: str, runs_root: str) -> Target:
         return Target(RunFolder(resolve_run(word, runs_root)))
     for folder in map(RunFolder, list_runs(runs_root)):
         jobs = [job.job_id for job in read_jobs(folder)]
-        # The number of an array means its tasks, which are runs of their own.
-        if word in jobs or (folder.logs / f"{word}_0_log.err").is_file():
+        if word in jobs or log_of(folder, word, 0).is_file():
             return Target(folder, word)
+    if members := _runs_of_array(word, runs_root):
+        if len(members) == 1:
+            return members[0]
+        names = [f"{member.job_id} ({member.folder.path.name})" for member in members]
+        raise UserError(f"job {word} is an array; name one of its tasks: {', '.join(names)}")
+    for folder in map(RunFolder, list_runs(runs_root)):
+        for job in read_jobs(folder):
+            if word in raw_ids(folder, job.job_id):
+                return Target(folder, job.job_id)
     # A run elsewhere says in its job's comment where it is.
     state = queue().states.get(word)
     if state is not None and state.run_folder and RunFolder(Path(state.run_folder)).exists:
@@ -62,6 +71,7 @@ def _runs_of_array(number: str, runs_root: str) -> list[Target]:
         Target(folder, job.job_id)
         for folder in map(RunFolder, list_runs(runs_root))
         for job in read_jobs(folder)
+        # The number of an array means its tasks, which are runs of their own.
         if job.job_id.startswith(f"{number}_")
     ]
 

@@ -7,9 +7,13 @@ from typing import Any
 
 from slurm.records import FaultRecord, JobRecord, Stage
 from slurm.series.chain import STAGES
-from slurm.watch.controller import Answer, JobState
+from slurm.watch.controller import Answer
+from slurm.watch.job_state import JobState
 from slurm.watch.run_facts import RunFacts
 from slurm.watch.run_state import State, Word, chain_state, side_state, train_state
+
+_FRESH_S = 300.0
+"""For how long an error is told that the training has overcome."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Row:
     """3/310."""
     img_per_s: float | None
     top1: float | None
-    """Percent, of the last evaluation."""
+    """Percent, of the last evaluation; of the evaluate stage its own."""
     eta_s: float | None
     """Until the last step, without time in the queue."""
     time_left_s: float | None
@@ -38,6 +42,8 @@ class Row:
     restarts: int | None
     last_error: str | None
     last_error_s: float | None
+    is_error_over: bool
+    """The training has finished since, or saved a newer checkpoint some minutes after it."""
     sign_of_life_s: float | None
     run_folder: str
 
@@ -48,7 +54,7 @@ def rows_of(facts: RunFacts, answer: Answer, now_s: float) -> list[Row]:
     states: dict[Stage, State] = {}
     for stage, job in stages_of(facts).items():
         slurm = None if job is None else slurm_state(facts, job, answer)
-        is_known = job is not None and answer.problem is None
+        is_known = job is not None and answer.is_sure
         chained = None if job is None else chain_state(facts, stage, job, slurm, states)
         if chained is not None:
             states[stage] = chained
@@ -106,17 +112,31 @@ def _row(
         step=facts.step if is_train else None,
         total_steps=facts.total_steps if is_train else None,
         epoch=shown.get("epoch"),
-        img_per_s=_number(shown.get("img/s")),
-        top1=facts.top1 if is_train else None,
+        img_per_s=_number(shown.get("img/s")) if _is_current(facts, state) else None,
+        top1=facts.evaluated_top1 if stage == "evaluate" else facts.top1 if is_train else None,
         eta_s=_eta_s(facts, now_s) if is_train and state.word == "running" else None,
         time_left_s=None if slurm is None else slurm.time_left_s,
         nodes=slurm.nodes if slurm is not None and slurm.is_active else "",
         restarts=None if slurm is None else slurm.restarts,
         last_error=None if fault is None else tell_fault(fault),
         last_error_s=None if fault is None else fault.at_s,
+        is_error_over=fault is not None and _is_over(fault, facts, state, now_s),
         sign_of_life_s=facts.sign_of_life_s if is_train else None,
         run_folder=str(facts.folder.path),
     )
+
+
+def _is_current(facts: RunFacts, state: State) -> bool:
+    """Whether the speed in progress.json is that of the attempt at work, or of a finished one."""
+    if facts.lifecycle.status == "RUNNING":
+        is_newer = (facts.progress_s or 0.0) >= (facts.last_record_s or 0.0)
+        return is_newer and state.word in ("running", "cancelling")
+    return state.word == "finished"
+
+
+def _is_over(fault: FaultRecord, facts: RunFacts, state: State, now_s: float) -> bool:
+    is_old = now_s - fault.at_s > _FRESH_S
+    return state.word == "finished" or (is_old and facts.saved_step > fault.saved_step)
 
 
 def tell_fault(fault: FaultRecord) -> str:

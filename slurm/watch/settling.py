@@ -9,7 +9,8 @@ from pipeline.tracking.journal import Journal
 from pipeline.tracking.lifecycle import EndStatus
 from pipeline.tracking.locks import lock
 from pipeline.tracking.run_folder import RunFolder
-from slurm.watch.controller import Answer, JobState
+from slurm.watch.controller import Answer
+from slurm.watch.job_state import JobState
 from slurm.watch.run_facts import RunFacts, read_facts
 from slurm.watch.run_rows import slurm_state, stages_of
 
@@ -50,7 +51,8 @@ def end_journal(folder: RunFolder, status: EndStatus) -> None:
         last = read_facts(folder.path).lifecycle.last
         if last is not None and (last["kind"] == "start" or last.get("status") == "REQUEUED"):
             journal.end(status, {})
-            info(f"{folder.path.name}: its journal now says {status}, as Slurm does")
+            how = "was cancelled" if status == "KILLED" else "has failed"
+            info(f"{folder.path.name} {how}; noted in its journal, so that MLflow will know")
     finally:
         journal.close()
 

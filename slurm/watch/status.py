@@ -4,19 +4,20 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.errors import UserError
 from pipeline.log import console, duration, info, warn
 from slurm.watch.controller import SQUEUE_KEPT_S, Answer, ask
+from slurm.watch.fitted_table import ABSENT, Column, draw
 from slurm.watch.run_facts import RunFacts, read_facts
 from slurm.watch.run_rows import Row, rows_of
-from slurm.watch.run_state import GOES_ON, State, Word
+from slurm.watch.run_state import GOES_ON, State, Word, is_cancelled
 
 REFRESH_S = 2.0
 """Between two looks into the run folders."""
@@ -24,6 +25,8 @@ ASK_EVERY_S = 15.0
 """Between two questions to Slurm, while somebody watches."""
 _FORGOTTEN_S = 30 * 86400
 """A job that was submitted, and last gave a sign of life, longer ago is not asked about."""
+_REMOVED_S = 3600
+"""By then Slurm has ended a job that was cancelled."""
 _SHOWN_S: dict[Word, float] = {"finished": 86400, "new": 86400}
 _ELSE_SHOWN_S = 7 * 86400
 """For how long the end of a run is worth a row that nobody asked for."""
@@ -34,10 +37,13 @@ _STYLES: dict[Word, str] = {
     "lost": "red",
     "stuck": "red",
     "never starts": "red",
+    "ending": "yellow",
+    "cancelling": "yellow",
     "cancelled": "yellow",
     "requeued": "yellow",
 }
-ABSENT = "–"
+_NAMED = 3
+"""Runs named before a reason that many share."""
 
 
 def look(folders: Sequence[Path], kept_s: float = SQUEUE_KEPT_S) -> tuple[list[RunFacts], Answer]:
@@ -59,7 +65,10 @@ def unsettled_jobs(runs: Sequence[RunFacts], now_s: float) -> list[str]:
                 "train": facts.last_record_s if ended else None,
                 "evaluate": facts.evaluated_s,
             }[stage]
-            if moment_s is None or moment_s < job.submitted_s:
+            is_removed = (
+                is_cancelled(facts, job) and now_s - facts.cancelled[job.job_id] > _REMOVED_S
+            )
+            if (moment_s is None or moment_s < job.submitted_s) and not is_removed:
                 wanted.append(job.job_id)
     return wanted
 
@@ -80,7 +89,8 @@ def status(runs: Sequence[RunFacts], answer: Answer, are_named: bool, as_json: b
         print(json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False))
         return
     if rows:
-        console(stderr=False).print(table(rows, time.time()), soft_wrap=False)
+        out = console(stderr=False)
+        out.print(table(rows, time.time(), out.width), soft_wrap=False)
     else:
         info("no run is queued, running, or ended lately")
     if hidden:
@@ -107,7 +117,7 @@ def watch(
             while True:
                 runs, answer = look(find(), ASK_EVERY_S)
                 rows, _ = _select(runs, answer, are_named)
-                live.update(_watched(rows, answer), refresh=True)
+                live.update(_watched(rows, answer, out.width), refresh=True)
                 also(runs)
                 time.sleep(REFRESH_S)
     except KeyboardInterrupt:
@@ -131,49 +141,61 @@ def _select(runs: Sequence[RunFacts], answer: Answer, are_named: bool) -> tuple[
 def _tell_problems(runs: Sequence[RunFacts], answer: Answer) -> None:
     if answer.problem is not None:
         warn(f"Slurm was not asked ({answer.problem}): the states below are the run folders' alone")
+    elif not answer.is_complete:
+        warn("Slurm's accounting (sacct) does not answer: nobody knows how jobs that it ran ended")
     for facts in runs:
         if facts.problem is not None:
             warn(facts.problem)
 
 
-def _watched(rows: Sequence[Row], answer: Answer) -> RenderableType:
+def _watched(rows: Sequence[Row], answer: Answer, width: int) -> RenderableType:
     clock = f"{time.strftime('%H:%M:%S')}, Ctrl-C ends this"
     if answer.problem is not None:
         clock += f"; Slurm does not answer ({escape(answer.problem)})"
     if not rows:
         return f"no run is queued, running, or ended lately\n{clock}"
-    return Group(table(rows, time.time()), clock)
+    return Group(table(rows, time.time(), width), clock)
 
 
-def table(rows: Sequence[Row], now_s: float) -> RenderableType:
-    """The rows, and below them what went wrong last, which would be too long for a column."""
-    has_stages = any(row.stage != "train" for row in rows)
-    has_jobs = any(row.job_id for row in rows)
-    table = Table(header_style="bold")
-    table.add_column("run", overflow="fold")
-    if has_stages:
-        table.add_column("stage")
-    table.add_column("state", overflow="fold", min_width=10)
-    for name in ("step", "epoch", "img/s", "top-1", "ETA"):
-        table.add_column(name, justify="right")
-    if has_jobs:
-        table.add_column("left", justify="right")
-        table.add_column("job", overflow="fold", justify="right")
-        table.add_column("nodes", overflow="fold")
-    before: Row | None = None
+def table(rows: Sequence[Row], now_s: float, width: int) -> RenderableType:
+    """The rows, one line each; below them why they are as they are, and what went wrong last.
+
+    width: of a line, in characters.
+    """
+    drawn = draw(_columns(rows), width, lambda number: _STYLES.get(rows[number].state, ""))
+    troubled = [row for row in rows if row.last_error is not None and not row.is_error_over]
+    lines = [*_reasons(rows), *(_error_line(row, now_s) for row in troubled)]
+    return Group(drawn, *([""] if lines else []), *map(escape, lines))
+
+
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    folders = [row.run_folder for row in rows]
+    is_next_stage = [before == this for before, this in pairwise(["", *folders])]
+    names = ["" if is_next else row.run for row, is_next in zip(rows, is_next_stage, strict=True)]
+    columns = [Column("run", tuple(names))]
+    if any(row.stage != "train" for row in rows):
+        columns.append(Column("stage", tuple(row.stage for row in rows)))
+    columns.append(Column("state", tuple(row.state for row in rows)))
+    numbers = zip(*(_numbers(row) for row in rows), strict=True)
+    for (name, rank), cells in zip(_NUMBERS.items(), numbers, strict=True):
+        columns.append(Column(name, cells, is_number=True, rank=rank))
+    if any(row.job_id for row in rows):
+        columns.append(Column("job", tuple(row.job_id or "local" for row in rows)))
+        columns.append(Column("nodes", tuple(row.nodes or ABSENT for row in rows), rank=1))
+    return columns
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """A line for all rows that share a reason."""
+    sharing: dict[str, list[str]] = {}
     for row in rows:
-        is_next_stage = before is not None and before.run_folder == row.run_folder
-        cells = ["" if is_next_stage else row.run]
-        cells += [row.stage] if has_stages else []
-        cells += [show_state(State(row.state, row.detail)), *_numbers(row)]
-        if has_jobs:
-            left = ABSENT if row.time_left_s is None else duration(row.time_left_s)
-            cells += [left, row.job_id or "local", row.nodes or ABSENT]
-        table.add_row(*(escape(cell) for cell in cells), style=_STYLES.get(row.state, ""))
-        before = row
-    troubled = [row for row in rows if row.last_error is not None and row.state != "finished"]
-    errors = [_error_line(row, now_s) for row in troubled]
-    return Group(table, *errors)
+        if row.detail:
+            sharing.setdefault(show_state(State(row.state, row.detail)), []).append(_name(row))
+    lines: list[str] = []
+    for reason, names in sharing.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"{', '.join(names[:_NAMED])}{more}: {reason}")
+    return lines
 
 
 def show_state(state: State) -> str:
@@ -183,18 +205,25 @@ def show_state(state: State) -> str:
     return f"{state.word} ({state.detail})" if state.detail else state.word
 
 
+_NUMBERS = {"step": 0, "epoch": 6, "img/s": 4, "top-1": 3, "ETA": 2, "time left": 5}
+"""The columns of numbers, and which of them goes first where there is no room."""
+
+
 def _numbers(row: Row) -> list[str]:
-    step = ABSENT if row.step is None else f"{row.step:,}/{row.total_steps:,}"
     return [
-        step,
+        ABSENT if row.step is None else f"{row.step:,}/{row.total_steps:,}",
         row.epoch or ABSENT,
         ABSENT if row.img_per_s is None else f"{row.img_per_s:,.0f}",
         ABSENT if row.top1 is None else f"{row.top1:.2f}",
         ABSENT if row.eta_s is None else duration(row.eta_s),
+        ABSENT if row.time_left_s is None else duration(row.time_left_s),
     ]
 
 
 def _error_line(row: Row, now_s: float) -> str:
-    stage = "" if row.stage == "train" else f" ({row.stage})"
     ago = "" if row.last_error_s is None else f", {duration(now_s - row.last_error_s)} ago"
-    return escape(f"{row.run}{stage}, last error{ago}: {row.last_error}")
+    return f"{_name(row)}, last error{ago}: {row.last_error}"
+
+
+def _name(row: Row) -> str:
+    return row.run if row.stage == "train" else f"{row.run} ({row.stage})"

@@ -8,13 +8,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import PipelineError, UserError
 from pipeline.log import info
 from pipeline.tracking.run_folder import update_run_info
 from slurm.records import JobRecord
 from slurm.watch import controller
-from slurm.watch.controller import Answer, JobState
+from slurm.watch.controller import Answer
+from slurm.watch.job_state import JobState
 from slurm.watch.run_facts import RunFacts, last_record, read_facts
 from slurm.watch.run_lookup import Target, typed
 from slurm.watch.run_rows import Row, rows_of, slurm_state
@@ -23,6 +25,8 @@ from slurm.watch.settling import end_journal
 from slurm.watch.status import unsettled_jobs
 
 _ROOT = Path(__file__).resolve().parents[2]
+_PATIENCE_S = 15.0
+"""How long a controller may be silent before anything is decided by its answer."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ def standings(targets: Sequence[Target]) -> list[Standing]:
         [job for job in facts.jobs if target.job_id in (None, job.job_id)]
         for facts, target in zip(runs, targets, strict=True)
     ]
-    answer = controller.ask([job.job_id for some in jobs for job in some], kept_s=0.0)
+    wanted = [job.job_id for some in jobs for job in some]
+    answer = controller.ask(wanted, kept_s=0.0, patience_s=_PATIENCE_S)
     if answer.problem is not None:
         names = ", ".join(facts.name for facts in runs)
         raise PipelineError(f"nobody knows of the jobs of {names}: {answer.problem}")
@@ -62,17 +67,20 @@ def _standing(facts: RunFacts, jobs: Sequence[JobRecord], answer: Answer) -> Sta
 def cancel_runs(targets: Sequence[Target], as_json: bool) -> None:
     """Cancel the jobs of runs, for good: a training ends as KILLED and is not queued again.
 
-    Raises UserError for a run that has none, PipelineError where Slurm does not answer.
+    Those that are over are named. Raises UserError where all are, PipelineError where Slurm does
+    not answer.
     """
-    all_of_them = standings(targets)
-    for now, target in zip(all_of_them, targets, strict=True):
+    found = standings(targets)
+    over = [_nothing_to_cancel(*pair) for pair in zip(found, targets, strict=True)]
+    all_of_them = [now for now in found if now.active]
+    if not all_of_them:
+        raise UserError("\n".join(over))
+    for now, words in zip(found, over, strict=True):
         if not now.active:
-            raise UserError(_nothing_to_cancel(now, target))
+            info(words)
     for now in all_of_them:
-        for job, _ in now.active:
-            if job.stage == "train":
-                # First: its ranks ask, when the signal comes, whether they are queued again.
-                update_run_info(now.facts.folder.path, cancelled_job=job.job_id)
+        # First: its ranks ask, when the signal comes, whether they are queued again.
+        _note_cancelled(now)
     controller.cancel([job.job_id for now in all_of_them for job, _ in now.active])
     for now in all_of_them:
         _tell_cancelled(now)
@@ -86,6 +94,17 @@ def cancel_runs(targets: Sequence[Target], as_json: bool) -> None:
             for now in all_of_them
         ]
         print(json.dumps(done, indent=2))
+
+
+def _note_cancelled(now: Standing) -> None:
+    """In the run folder: Slurm soon forgets a job that never began."""
+    folder = now.facts.folder
+    moments = {job.job_id: time.time() for job, _ in now.active}
+    fields: dict[str, Any] = {"cancelled_jobs": {**now.facts.cancelled, **moments}}
+    trainings = [job.job_id for job, _ in now.active if job.stage == "train"]
+    if trainings:
+        fields["cancelled_job"] = trainings[-1]
+    update_run_info(folder.path, **fields)
 
 
 def resume(target: Target, as_json: bool) -> int:
@@ -174,8 +193,9 @@ def _nothing_to_cancel(now: Standing, target: Target) -> str:
             f"run {name} has no Slurm job, but is at work{_where(now.facts)}; Ctrl-C in its "
             "terminal stops it, after a checkpoint"
         )
-    job = "" if target.job_id is None else f"job {target.job_id} of "
-    return f"{job}run {name}: nothing of it is queued or running; the run is {now.row.state}"
+    if target.job_id is not None:
+        return f"job {target.job_id} of run {name} is over already; the run is {now.row.state}"
+    return f"run {name}: nothing of it is queued or running; the run is {now.row.state}"
 
 
 def _where(facts: RunFacts) -> str:

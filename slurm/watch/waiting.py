@@ -1,6 +1,6 @@
 """Why a job waits, in words for who does not know Slurm's."""
 
-from slurm.watch.controller import JobState
+from slurm.watch.job_state import JobState
 
 _REASONS = {
     "None": "Slurm has not looked at it yet",

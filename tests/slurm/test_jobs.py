@@ -96,7 +96,7 @@ def test_mistakes_get_one_message(jobs: Command, make: Callable[..., RunFolder])
 )
 def test_answers_are_light(words: list[str], root: Path, make: Callable[..., RunFolder]) -> None:
     """No package that takes seconds to import."""
-    make("a", None, None)
+    make("a", None, None, "a line\n")
     code = f"""
 import runpy, sys
 try:
@@ -150,7 +150,12 @@ def test_status_brings_journals_to_mlflow_in_the_background(
     assert read_run_info(folder.path)["mlflow_run_id"]
 
 
-def test_nothing_to_show(jobs: Command) -> None:
+def test_nothing_to_show(jobs: Command, root: Path) -> None:
+    for verb in ("status", "list", "logs"):
+        done = jobs(verb, *(["a"] if verb == "logs" else []))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--runs-root {root}: there is no such folder" in done.stderr
+    root.mkdir()
     for verb, part in (("status", "no run is queued"), ("list", "no runs under")):
         done = jobs(verb)
         assert (done.returncode, done.stdout) == (0, "") and part in done.stderr
@@ -215,6 +220,63 @@ def test_logs_follow_a_run_through_its_jobs_to_its_end(
     assert said.err == (
         "job 12 has not written 12_0_log.err yet; waiting for it\n"
         "job 12 is followed by job 13\nrun a is over\n"
+    )
+
+
+def test_logs_of_chains_and_arrays(jobs: Command, make: Callable[..., RunFolder]) -> None:
+    folder = make("chain", "12", "FINISHED", "trains\n")
+    note_job(folder, JobRecord("13", "evaluate", time.time(), "1", 1, COMMAND))
+    (folder.logs / "13_0_log.err").write_text("evaluates\n")
+    last = jobs("logs", "chain")
+    assert last.stdout == "evaluates\n"
+    assert last.stderr == "job 13 (evaluate); with --stage: train (12)\n"
+    train = jobs("logs", "chain", "--stage", "train")
+    assert (train.stdout, train.returncode) == ("trains\n", 0)
+    assert "job 12 (train); with --stage: evaluate (13)" in train.stderr
+    none = jobs("logs", "chain", "--stage", "prep")
+    assert none.returncode == 2 and "has no stage prep" in none.stderr
+    (folder.logs / "12_3_log.err").touch()
+    silent = jobs("logs", "12", "--rank", "3")
+    assert silent.returncode == 0 and silent.stdout == ""
+    assert "rank 3 has written nothing yet; its file is " in silent.stderr
+    assert f"{folder.logs}/12_3_log.err" in silent.stderr
+
+    make("seed1", "7_0", "FINISHED", "attempt 0 of job 8 on n1\nseed 1\n")
+    make("seed2", "7_1", "FINISHED", "attempt 0 of job 7 on n2\nseed 2\n")
+    assert jobs("logs", "8", "--lines", "1").stdout == "seed 1\n"
+    array = jobs("logs", "7")
+    assert array.returncode == 2 and "its tasks: 7_0 (seed1), 7_1 (seed2)" in array.stderr
+
+
+def test_an_array_of_which_something_is_alive_is_cancelled(
+    jobs: Command, make: Callable[..., RunFolder], tmp_path: Path
+) -> None:
+    for task, end in (("7_0", "FINISHED"), ("7_1", "FAILED"), ("7_2", None)):
+        make(f"seed{task[-1]}", task, end)
+    folder = tmp_path / "slurm_bin"
+    folder.mkdir()
+    alive = "7|7|2|RUNNING|0|1:00|2026-11-27T12:04:39|n1|(null)|None|(null)|"
+    for name, script in (
+        ("squeue", f"echo '{alive}'"),
+        ("sacct", ":"),
+        ("scancel", f"echo $* >> {tmp_path}/cancelled"),
+    ):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    env = {"PATH": f"{folder}:/usr/bin:/bin"}
+    done = jobs("cancel", "7", "--json", **env)
+    assert done.returncode == 0, done.stderr
+    assert [run["cancelled"] for run in json.loads(done.stdout)] == [["7_2"]]
+    assert (tmp_path / "cancelled").read_text() == "7_2\n"
+    assert "job 7_0 of run seed0 is over already; the run is finished" in done.stderr
+    # Slurm forgets it at once, and nobody calls it lost.
+    (folder / "squeue").write_text("#!/bin/sh\n")
+    [row] = json.loads(jobs("status", "seed2", "--json", **env).stdout)
+    assert row["state"] == "cancelled"
+    again = jobs("cancel", "7", **env)
+    assert (
+        again.returncode == 2
+        and "job 7_2 of run seed2 is over already; the run is cancelled" in again.stderr
     )
 
 

@@ -54,6 +54,8 @@ def test_dry_run_of_the_real_job(command: Command) -> None:
     ):
         assert part in done.stdout, part
     assert not (ROOT / "runs/m48").exists()
+    titles = [line for line in done.stdout.splitlines() if line in ("# sbatch", "# plan")]
+    assert titles == ["# sbatch", "# plan"] and "\n\n\n" not in done.stdout
 
 
 def test_dry_run_of_a_range_of_nodes_as_json(command: Command) -> None:
@@ -82,6 +84,8 @@ def test_dry_run_of_a_range_of_nodes_as_json(command: Command) -> None:
         (["configs/digits.yaml", "optim.lr_bas=1"], 2, "did you mean optim.lr_base?"),
         (["configs/digits.yaml", "data.root=nowhere"], 2, "no manifest.json there; write shards"),
         (["configs/digits.yaml", "model.num_classes=9"], 2, "set model.num_classes=10"),
+        (["configs/digits.yaml", "runs_root=README.md/z"], 2, "README.md is a file); set runs_ro"),
+        (["configs/digits.yaml", "runs_root=/proc/x", "--dry-run"], 2, "runs_root=/proc/x: cannot"),
         (["configs/nothing.yaml"], 2, "No such file"),
         (["configs/digits.yaml", "--time", "soon"], 2, "'soon' is no time as sbatch reads it"),
     ],
@@ -89,7 +93,9 @@ def test_dry_run_of_a_range_of_nodes_as_json(command: Command) -> None:
 def test_mistakes_get_one_message(
     arguments: list[str], code: int, part: str, command: Command, digit_shards: Path, tmp_path: Path
 ) -> None:
-    where = [f"runs_root={tmp_path}/runs"]
+    where = []
+    if not any(word.startswith("runs_root") for word in arguments):
+        where.append(f"runs_root={tmp_path}/runs")
     if not any(word.startswith("data.root") for word in arguments):
         where.append(f"data.root={digit_shards}")
     local = ["--cluster", "local"]  # also where there is Slurm

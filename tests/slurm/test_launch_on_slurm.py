@@ -111,11 +111,13 @@ def test_a_job_without_its_snapshot_says_so(
 
 
 @pytest.mark.usefixtures("closed")
-def test_a_second_job_on_a_run_folder_is_refused(launch: Launch, cluster: Cluster) -> None:
+def test_a_second_job_on_a_run_folder_is_refused(
+    launch: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
     first = launch("--nodes", "2", "--time", "1:00:00")
     assert first.returncode == 0, first.stderr
     found = re.search(r"submitted job (\d+): 2 ranks on 2 node\(s\)", first.stderr)
-    assert found and "python slurm/jobs.py logs -f small" in first.stderr
+    assert found and f"python slurm/jobs.py logs -f {tmp_path}/runs/small" in first.stderr
     job = found[1]
     second = launch("--nodes", "2")
     assert second.returncode == 2 and f"job {job} trains there, or waits to" in second.stderr
@@ -142,7 +144,9 @@ def test_a_second_job_on_a_run_folder_is_refused(launch: Launch, cluster: Cluste
         ),
         ([], {"SBATCH_PARTITION": "gpu"}, "it has test, urgent"),
         ([], {"SBATCH_ACCOUNT": "vision"}, "account=vision: you have no such account"),
-        (["--time", "3"], {}, "use at least 00:04:00"),
+        (["--partition", "gpu"], {"SBATCH_PARTITION": "test"}, "it has test, urgent: give --part"),
+        (["--time", "1:30"], {}, "--time 1:30 is 1 minute 30 seconds: Slurm warns"),
+        ([], {"SLURM_CONF": "/nowhere/slurm.conf"}, "which is no file; set it, or ask on a login"),
         (["--nodes", "4"], {}, "use at most 3 ranks"),
         (
             ["engine.cpu_tasks=4", "train.micro_batch=15"],
@@ -154,12 +158,36 @@ def test_a_second_job_on_a_run_folder_is_refused(launch: Launch, cluster: Cluste
     ],
 )
 def test_mistakes_are_told_on_the_login_node(
-    more: list[str], env: dict[str, str], text: str, launch: Launch, cluster: Cluster
+    more: list[str],
+    env: dict[str, str],
+    text: str,
+    launch: Launch,
+    cluster: Cluster,
+    tmp_path: Path,
 ) -> None:
     done = launch(*more, **env)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert text in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not cluster.queue()
+    assert not (tmp_path / "runs/small").exists(), "a refusal leaves nothing"
+
+
+def test_all_mistakes_are_told_together(launch: Launch) -> None:
+    done = launch("--nodes", "9", "--time", "2", "train.micro_batch=20", "--account", "vision")
+    assert done.returncode == 2
+    for part in ("3 things are in the", "\n- --time 2", "\n- --nodes 9", "\n- account=vision"):
+        assert part in done.stderr, done.stderr
+
+
+def test_a_run_goes_on_until_it_is_finished(launch: Launch, cluster: Cluster) -> None:
+    job = json.loads(launch("--json").stdout)["job_id"]
+    cluster.wait(job, timeout_s=120)
+    again = launch("--json")
+    assert again.returncode == 0 and not cluster.queue()
+    assert "run small is finished (4 steps): nothing to do" in again.stderr
+    assert json.loads(again.stdout)["job_id"] is None
+    longer = launch("train.max_steps=5")
+    assert longer.returncode == 0 and "it goes on after step 4" in longer.stderr, longer.stderr
 
 
 def test_a_profile_is_followed(launch: Launch, cluster: Cluster, tmp_path: Path) -> None:

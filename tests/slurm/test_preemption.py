@@ -31,7 +31,7 @@ def scene(
     training = Training(digit_shards, 100_000, micro_batches=2, checkpoint_steps=100_000)
     words = [
         *training.settings("preempted", work / "runs"),
-        *("train.epochs=2000", "checkpoint.every_epochs=2000", "evaluate.every_epochs=2000"),
+        *("checkpoint.every_epochs=2000", "evaluate.every_epochs=2000"),
         *("engine.cpu_tasks=1", "tracking.uri=journal", "--nodes", "2", "--time", "5"),
     ]
     job = launch(cluster, words, work)

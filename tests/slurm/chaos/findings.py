@@ -94,7 +94,8 @@ def journal_flaws(records: Sequence[Record], steps: int) -> list[str]:
     trained = [record["step"] for record in metrics if "train/loss" in record["metrics"]]
     flaws = [] if trained == list(range(1, steps + 1)) else [f"journal's steps: {trained}"]
     counts = Counter((key, record["step"]) for record in metrics for key in record["metrics"])
-    return flaws + [f"journal has {key} {n} times" for key, n in counts.items() if n > 1]
+    twice = [(*point, count) for point, count in counts.items() if count > 1]
+    return flaws + [f"journal has {key} of step {step} {n} times" for key, step, n in twice]
 
 
 def mlflow_flaws(

@@ -27,12 +27,15 @@ class Training:
 
     def settings(self, name: str, runs: Path) -> list[str]:
         """As they stand on a command line, behind the config file."""
+        global_batch = _MICRO_BATCH * self.micro_batches
         return [
             f"name={name}",
             f"data.root={self.shards}",
             f"runs_root={runs}",
             f"train.max_steps={self.steps}",
-            f"train.global_batch={_MICRO_BATCH * self.micro_batches}",
+            # Enough for the steps, of which an epoch has 1,442 images' worth.
+            f"train.epochs={2 + self.steps * global_batch // 1000}",
+            f"train.global_batch={global_batch}",
             f"train.micro_batch={_MICRO_BATCH}",
             "augment.img_size=32",
             "model.metaformer.depths=[1,1]",

@@ -226,6 +226,16 @@ def test_here_one_failure_does_not_stop_the_others(
     assert [(run["state"], run["exit_code"]) for run in runs] == [("failed", 2), ("finished", 0)]
 
 
+def test_what_differs_by_the_runs_name_alone_is_told_once() -> None:
+    def refuse(name: str) -> None:
+        raise UserError(f"{name}: runs/{name} is taken" if name != "c" else "it is\n- odd")
+
+    with pytest.raises(UserError) as caught:
+        each(["a1", "a2", "c"], refuse, ["a1", "a2", "c"])
+    listed = str(caught.value).partition("\n")[2]
+    assert listed == "- a1, a2: runs/a1 is taken\n- c: it is\n  - odd"
+
+
 @pytest.fixture
 def launch(command: Command, cluster: Cluster, digit_shards: Path, tmp_path: Path) -> Command:
     """Launch small trainings of one rank on the cluster."""

@@ -19,6 +19,7 @@ cpu|up|infinite|1-infinite|4/4/0/8|32|128000|(null)|(null)|c[1-8]
 down|inact|1:00:00|1-infinite|0/0/0/0|0|0|(null)|(null)|
 """
 GPU, CPU, DOWN = parse_sinfo(SINFO)
+OLD = replace(GPU, groups=(*GPU.groups[1:], *CPU.groups))
 REQUEST = Request(
     cluster="slurm",
     name="m48",
@@ -50,8 +51,13 @@ def test_sinfo_is_read() -> None:
         ({"nodes": 9}, GPU, "gives a job at most 8 nodes; use --nodes 8"),
         ({"nodes": 20, "min_nodes": 16}, GPU, "--nodes 16-20: partition gpu has 15 nodes"),
         ({"time_min": 4000}, GPU, "over partition gpu's limit of 2-00:00:00"),
-        ({"gpus_per_node": 16}, GPU, "16 GPUs per node.* use --gpus-per-node 8"),
-        ({}, CPU, "8 GPUs per node.* a partition that has GPUs, or device=cpu"),
+        (
+            {"gpus_per_node": 16},
+            GPU,
+            "no node of partition gpu has 16 GPUs.* use --gpus-per-node 8",
+        ),
+        ({"nodes": 3, "gpus_per_node": 4}, OLD, "2 nodes of partition gpu, and not 3, have 4"),
+        ({}, CPU, "8 GPUs .its 8 nodes have 0.; use a partition that has GPUs, or device=cpu"),
         ({"cpus_per_task": 9}, GPU, "need 72 CPUs.*use data.decode_threads=6, or cpus_per_task: 8"),
         ({}, DOWN, "partition=down has no nodes"),
     ],
@@ -90,9 +96,9 @@ def test_accounts() -> None:
 
 @pytest.mark.parametrize("minutes", [1, 3])
 def test_a_limit_below_the_margin(minutes: int) -> None:
-    admission.check_time(4)
-    with pytest.raises(UserError, match="use at least 00:04:00"):
-        admission.check_time(minutes)
+    admission.check_time(4, "--time 4 is 4 minutes")
+    with pytest.raises(UserError, match=r"--time 1:30 is 1 minute 30 .* use at least 00:04:00"):
+        admission.check_time(minutes, "--time 1:30 is 1 minute 30 seconds")
 
 
 HERE = socket.gethostname().partition(".")[0]
@@ -122,6 +128,26 @@ def test_folders_that_nodes_do_not_see(
         admission.check_seen_by_nodes("run folder", Path(path), GPU)
     monkeypatch.setattr(admission, "read_hosts", lambda name: (HERE,))
     admission.check_seen_by_nodes("run folder", Path(path), GPU)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("file/z/run", "file is a file"),
+        ("link/run", "on a file system for the kernel's own files"),
+        ("new/deep/run", None),
+    ],
+)
+def test_folders_that_cannot_be_made(place: str, why: str | None, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("/proc")
+    before = sorted(tmp_path.rglob("*"))
+    if why is None:
+        admission.check_writable(tmp_path / place, "new/deep")
+    else:
+        with pytest.raises(UserError, match=f"runs_root=x: cannot be .*{why}.; set runs_root="):
+            admission.check_writable(tmp_path / place, "x")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_unknown_host_is_a_warning(
@@ -168,14 +194,27 @@ def test_a_drafted_profile_loads(tmp_path: Path) -> None:
             "sbatch: error: Batch job submission failed: Unable to contact slurm controller "
             "(connect failure)",
             PreflightError,
-            ["Slurm does not answer", "scontrol ping"],
+            ["controller does not answer: SLURM_CONF points to", "see `scontrol ping`"],
+        ),
+        (
+            "sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
+            "sbatch: fatal: Could not establish a configuration source",
+            UserError,
+            ["not to be found from this shell: SLURM_CONF points to", "ask on a login node"],
         ),
         ("", UserError, ["no reason given"]),
     ],
 )
 def test_sbatchs_refusals(
-    said: str, kind: type[Exception], parts: list[str], monkeypatch: pytest.MonkeyPatch
+    said: str,
+    kind: type[Exception],
+    parts: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    conf = tmp_path / "slurm.conf"
+    conf.touch()
+    monkeypatch.setenv("SLURM_CONF", str(conf))
     monkeypatch.setattr(refusal, "read_accounts", lambda: ("vision",))
     monkeypatch.setattr(refusal, "read_partitions", lambda: (GPU, CPU, DOWN))
     error = refusal.refused(said)

@@ -119,7 +119,7 @@ def script(tmp_path: Path, code: Path) -> Path:
 
 
 def run(path: Path) -> "subprocess.CompletedProcess[str]":
-    env = {"PATH": f"{path.parent}:/usr/bin:/bin", "HOME": "/home/ada", "SLURM_JOB_ID": "12"}
+    env = {"PATH": f"{path.parent}:/usr/bin:/bin", "HOME": "/data/ada", "SLURM_JOB_ID": "12"}
     env |= {"SLURM_JOB_NODELIST": "n[1-8]", "PYTHONPATH": "/theirs"}
     return subprocess.run(["bash", path], env=env, text=True, capture_output=True, check=False)
 
@@ -132,7 +132,7 @@ def test_what_the_script_gives_to_the_ranks(tmp_path: Path) -> None:
     assert done.stderr == "attempt 0 of job 12 on n[1-8]\n"
     lines = done.stdout.splitlines()
     assert f"PYTHONPATH={code}:/theirs" in lines and "PYTHONSAFEPATH=1" in lines
-    assert "NODE_SCRATCH=/home/ada/of 12" in lines
+    assert "NODE_SCRATCH=/data/ada/of 12" in lines
     assert "NCCL_SOCKET_IFNAME=eth 0" in lines and "GLOO_SOCKET_IFNAME=eth 0" in lines
     assert lines[-1] == str(tmp_path / "logs of it")
 
@@ -154,7 +154,7 @@ def test_an_outer_job_leaves_no_trace() -> None:
         "SUBMITIT_EXECUTOR": "slurm",
         "CUDA_VISIBLE_DEVICES": "3",
         "SBATCH_RESERVATION": "mine",
-        "HOME": "/home/ada",
+        "HOME": "/data/ada",
     }
     kept = outside_of_jobs(outer)
     assert set(kept) == {"SLURM_CONF", "SBATCH_RESERVATION", "HOME"}

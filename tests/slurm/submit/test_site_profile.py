@@ -52,7 +52,11 @@ def test_what_a_profile_leaves_open_comes_from_sbatchs_variables(
     path = write(tmp_path / "a.yaml", "partition: gpu\n")
     told = {**home, "SBATCH_ACCOUNT": "vision", "SBATCH_PARTITION": "old"}
     assert load_site(str(path), told)[0] == Site(partition="gpu", account="vision")
-    assert f"SBATCH_PARTITION=old is not used: {path}:1 has gpu" in capsys.readouterr().err
+    said = f"SBATCH_PARTITION=old is not used: {path}:1 has gpu; --partition old wins over it"
+    assert said in capsys.readouterr().err
+    flags = {"partition": "old", "account": "mine"}
+    assert load_site(str(path), told, flags)[0] == Site(partition="old", account="mine")
+    assert capsys.readouterr().err == ""
     assert load_site(None, told)[0] == Site(partition="old", account="vision")
 
 

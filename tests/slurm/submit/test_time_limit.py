@@ -2,7 +2,7 @@
 
 import pytest
 
-from slurm.submit.time_limit import SHORTEST_MIN, parse_minutes, show_minutes, working_s
+from slurm.submit.time_limit import SHORTEST_MIN, in_words, parse_minutes, show_minutes, working_s
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,19 @@ def test_shown_as_slurm_does() -> None:
         "1-00:00:00",
         "1-01:00:00",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1:30", "1 minute 30 seconds"),
+        ("1:30:00", "1 hour 30 minutes"),
+        ("2-1", "2 days 1 hour"),
+        ("90", "1 hour 30 minutes"),
+    ],
+)
+def test_in_words(text: str, words: str) -> None:
+    assert in_words(text) == words
 
 
 def test_the_shortest_limit_leaves_time_to_work() -> None:

@@ -10,17 +10,8 @@ import pytest
 
 from pipeline.errors import UserError
 from slurm.watch import answers, controller
-from slurm.watch.controller import (
-    ControllerSilent,
-    JobState,
-    ask,
-    cancel,
-    job_states,
-    parse_sacct,
-    parse_squeue,
-    parse_time_left,
-    signal,
-)
+from slurm.watch.controller import ControllerSilent, ask, cancel, job_states, signal
+from slurm.watch.job_state import JobState, parse_sacct, parse_squeue, parse_time_left
 from slurm.watch.waiting import why_it_waits
 from tests.slurm.cluster import Cluster, wait_until
 
@@ -55,6 +46,8 @@ def fake(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    (tmp_path / "slurm.conf").touch()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
 
     def install(name: str, script: str) -> Path:
         calls = folder / f"{name}.calls"
@@ -184,12 +177,11 @@ def test_a_silent_controller_is_asked_again_and_then_left_alone(
     fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controller, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(controller, "_LOOK_PATIENCE_S", 0.3)
     silence = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
     calls = fake("squeue", f"echo '{silence}' >&2; exit 1")
-    answer = ask(["1"])
-    assert answer.states == {} and answer.problem is not None
-    assert "Unable to contact slurm controller" in answer.problem
+    answer = ask(["1"], patience_s=0.3)
+    assert answer.states == {} and answer.problem is not None and not answer.is_sure
+    assert "controller does not answer" in answer.problem
     tries = len(calls.read_text().splitlines())
     assert tries > 1
     assert ask(["2"]).problem == answer.problem
@@ -202,10 +194,21 @@ def test_a_silent_controller_is_asked_again_and_then_left_alone(
     assert ask(["2"], kept_s=0.0).problem is None
 
 
+def test_a_controller_that_hangs_does_not_hold_a_table_up(fake) -> None:
+    calls = fake("squeue", "exec sleep 60")
+    began_s = time.monotonic()
+    answer = ask(["1"], patience_s=1.0)
+    assert time.monotonic() - began_s < 5 and answer.problem is not None
+    assert "squeue has no answer within 1 s" in answer.problem
+    assert ask(["1"]) == answer and len(calls.read_text().splitlines()) == 1
+
+
 def test_a_site_without_accounting_or_slurm(fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake("squeue", "true")
     fake("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
-    assert ask(["1"]) == controller.Answer({})
+    assert ask(["1"]) == controller.Answer({}) and ask(["1"]).is_sure
+    fake("sacct", "echo 'sacct: error: Problem talking to the database' >&2; exit 1")
+    assert ask(["2"]) == controller.Answer({}, is_complete=False) and not ask(["2"]).is_sure
     assert job_states([]) == {}
     monkeypatch.setenv("PATH", "/nowhere")
     assert "no squeue on this machine" in (ask(["1"]).problem or "")

@@ -15,7 +15,8 @@ from pipeline.tracking.lifecycle import Process
 from pipeline.tracking.run_folder import RunFolder, update_run_info, write_json
 from slurm.records import FaultRecord, JobRecord, note_fault, note_job
 from slurm.watch.background_sync import is_behind
-from slurm.watch.controller import Answer, JobState
+from slurm.watch.controller import Answer
+from slurm.watch.job_state import JobState
 from slurm.watch.run_facts import RunFacts, first_settings, read_facts, read_journal_end
 from slurm.watch.run_rows import Row, rows_of
 from slurm.watch.settling import settle
@@ -107,6 +108,7 @@ def test_a_running_job_in_numbers(made: Made) -> None:
         "restarts": 0,
         "last_error": None,
         "last_error_s": None,
+        "is_error_over": False,
         "sign_of_life_s": pytest.approx(time.time(), abs=60),
         "run_folder": str(made.folder.path),
     }
@@ -121,7 +123,9 @@ BY_SLURM = [
     (RUNNING, "FINISHED", "finished"),
     (RUNNING, "REQUEUED", "requeued (about to be queued again)"),
     (replace(RUNNING, state="COMPLETING", started_s=NOW_S), "REQUEUED", "requeued (about"),
-    (replace(RUNNING, state="COMPLETING"), None, "running (its job is ending)"),
+    (replace(RUNNING, state="COMPLETING"), None, "ending (its job ends; Slurm decides"),
+    (replace(RUNNING, state="COMPLETING"), "FAILED", "ending (its job ends; Slurm decides"),
+    (RUNNING, "KILLED", "cancelled (its job is ending)"),
     # Another attempt than the one that the journal knows.
     (replace(RUNNING, restarts=1, started_s=NOW_S), None, "starting"),
     (replace(RUNNING, restarts=1, started_s=NOW_S), "REQUEUED", "starting"),
@@ -159,12 +163,12 @@ BY_FOLDER = [
     ("FINISHED", 9e4, 9e4, "finished", "finished"),
     ("FAILED", 9e4, 9e4, "failed", "failed"),
     ("KILLED", 9e4, 9e4, "cancelled", "cancelled"),
-    ("REQUEUED", 60, 60, "requeued", "lost"),
+    ("REQUEUED", 60, 60, "unknown", "lost"),
     (None, 5, 5, "running", "running"),
     (None, 5, 700, "stuck", "stuck"),
     (None, 5, 400, "running", "running"),
-    (None, 130, 130, "lost", "lost"),
-    ("", 0, 0, "queued", "lost"),
+    (None, 130, 130, "unknown", "lost"),
+    ("", 0, 0, "unknown", "lost"),
 ]
 
 
@@ -176,8 +180,68 @@ def test_words_by_the_folder_alone(
     made.with_job()
     if end != "":
         made.trained(end).silent_for(journal_s, progress_s)
-    assert made.row(problem=NO_SLURM.problem).state == unasked
+    row = made.row(problem=NO_SLURM.problem)
+    assert row.state == unasked
+    assert ("Slurm does not answer" in row.detail) == (unasked == "unknown")
     assert made.row().state == forgotten
+
+
+# Slurm's word after a cancellation (None: it has forgotten the job), the journal's, and ours.
+AFTER_CANCELLING = [
+    (RUNNING, None, "cancelling its job is ending"),
+    (RUNNING, "", "cancelling its job is ending"),
+    (RUNNING, "REQUEUED", "cancelled its job is ending"),
+    (replace(RUNNING, state="COMPLETING"), "FAILED", "cancelled its job is ending"),
+    (PENDING, "", "cancelled its job is ending"),
+    (RUNNING, "FINISHED", "finished"),
+    (None, "", "cancelled"),
+    (None, None, "cancelled"),
+    (None, "FINISHED", "finished"),
+]
+
+
+@pytest.mark.parametrize(("slurm", "end", "words"), AFTER_CANCELLING)
+def test_a_cancellation_is_remembered(
+    slurm: JobState | None, end: str | None, words: str, made: Made
+) -> None:
+    made.with_job()
+    if end != "":
+        made.trained(end)
+    update_run_info(made.folder.path, cancelled_jobs={"12": STARTED_S + 5})
+    assert made.words(*([] if slurm is None else [slurm])) == {"train": words}
+    if slurm is None:
+        assert made.row(problem=NO_SLURM.problem).state == words
+    # The job of an earlier cluster had the same number.
+    update_run_info(made.folder.path, cancelled_jobs={"12": JOB.submitted_s - 1})
+    assert made.words(*([] if slurm is None else [slurm])) != {"train": words} or end == "FINISHED"
+
+
+def test_the_speed_of_an_earlier_attempt_is_not_shown(made: Made) -> None:
+    made.with_job().trained(None)
+    assert made.row(RUNNING).img_per_s == 1234
+    assert made.row(PENDING).img_per_s is None
+    assert made.row(replace(RUNNING, restarts=1)).img_per_s is None  # starting
+    os.utime(made.folder.progress, (STARTED_S - 60,) * 2)
+    assert made.row(RUNNING).img_per_s is None  # it runs, and has made no step yet
+
+
+def test_an_error_is_over_when_the_run_has_got_further(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.with_job().trained(None)
+    old = replace(FAULT, at_s=NOW_S - 3600)
+    note_fault(made.folder, old)
+    assert not made.row(RUNNING).is_error_over
+    step = made.folder.checkpoints / "step-00000070"
+    step.mkdir(parents=True)
+    (step / "COMMITTED").touch()
+    assert made.row(RUNNING).is_error_over and made.row(RUNNING).last_error
+    status([made.facts], Answer({"12": RUNNING}), are_named=False, as_json=False)
+    assert "last error" not in capsys.readouterr().out
+    note_fault(made.folder, replace(old, at_s=NOW_S - 5))  # of just now
+    assert not made.row(RUNNING).is_error_over
+    made.trained("FINISHED")
+    assert made.row(replace(RUNNING, state="COMPLETED")).is_error_over
 
 
 def test_a_silent_job_is_stuck(made: Made) -> None:
@@ -291,7 +355,9 @@ def test_a_training_that_was_cancelled_takes_its_evaluation_with_it(made: Made) 
 def test_an_evaluation_is_known_by_its_result(made: Made) -> None:
     made.with_job(TRAIN, EVALUATE).trained("FINISHED")
     assert made.words()["evaluate"].startswith("unknown")
-    (made.folder.path / "evaluation.json").write_text("{}")
+    (made.folder.path / "evaluation.json").write_text('{"top1": 76.125}')
+    rows = {row.stage: row for row in rows_of(made.facts, Answer({}), NOW_S)}
+    assert rows["evaluate"].top1 == 76.125
     assert made.words() == {"train": "finished", "evaluate": "finished"}
 
 
@@ -305,8 +371,12 @@ def test_only_jobs_that_are_not_over_are_asked_about(tmp_path: Path) -> None:
     going = Made(tmp_path / "going").with_job(PREP, replace(TRAIN, job_id="15")).trained("FAILED")
     queued = Made(tmp_path / "queued").with_job(replace(JOB, job_id="16"))
     old = Made(tmp_path / "old").with_job(replace(JOB, submitted_s=NOW_S - 40 * 86400))
-    runs = [one.facts for one in (ended, again, going, queued, old)]
-    assert unsettled_jobs(runs, NOW_S) == ["14", "15", "16"]
+    cancelled = Made(tmp_path / "cancelled").with_job(replace(JOB, job_id="17"))
+    update_run_info(cancelled.folder.path, cancelled_jobs={"17": STARTED_S - 30})
+    ending = Made(tmp_path / "ending").with_job(replace(JOB, job_id="18"))
+    update_run_info(ending.folder.path, cancelled_jobs={"18": NOW_S - 30})
+    runs = [one.facts for one in (ended, again, going, queued, old, cancelled, ending)]
+    assert unsettled_jobs(runs, NOW_S) == ["14", "15", "16", "18"]
 
 
 def test_journals_are_read_from_their_end(made: Made) -> None:
@@ -397,6 +467,44 @@ def test_the_table(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
         r"a, last error, \d+:\d\d ago: rank 5 on n2: no \[stem] here \(requeued\)", out
     )
     assert "stage" not in out
+
+
+def test_the_table_has_a_line_per_run_in_100_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"digits-lr_base-1e-{n}-weight_decay-0.05-seed4{n}" for n in range(6)]
+    runs: list[RunFacts] = []
+    states: dict[str, JobState] = {}
+    for number, name in enumerate(names):
+        job = replace(JOB, job_id=f"1234567_{number}")
+        made = Made(tmp_path / name).with_job(job)
+        states[job.job_id] = replace(PENDING, job_id=job.job_id, reason="JobArrayTaskLimit")
+        if number < 2:
+            made.trained(None, job_id=str(number))
+            states[job.job_id] = replace(
+                RUNNING, job_id=job.job_id, raw_id=str(number), nodes="n[1-2,5,9-11,17,33-40]"
+            )
+        runs.append(made.facts)
+    status(runs, Answer(states), are_named=False, as_json=False)
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 100, out
+    for number in range(6):
+        [line] = [line for line in lines if f"1234567_{number}" in line]
+        assert line.startswith("digits-") and f"seed4{number}" in line
+        assert ("running" if number < 2 else "queued") in line
+    told = " ".join(out.split())
+    assert f"{names[2]}, {names[3]}, {names[4]} and 1 more: queued (waits for other" in told
+
+
+def test_columns_that_say_nothing_are_left_out(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.with_job()
+    status([made.facts], Answer({"12": PENDING}), are_named=False, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["run", "state", "job"]
+    assert lines[-1] == "a: queued (waits for free nodes)"
 
 
 def test_old_ends_are_left_out_unless_named(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
