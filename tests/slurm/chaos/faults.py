@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.slurm.chaos.scene import ChaosError, Scene
 
-_NODE_AWAY_S = 60
+_NODE_AWAY_S = 150
 """The most that a node is away; sooner when the job has found a way without it."""
 
 

@@ -91,8 +91,10 @@ def points_of(records: Iterable[Record]) -> list[Point]:
 def journal_flaws(records: Sequence[Record], steps: int) -> list[str]:
     """Steps that are not there once, and points that are there twice."""
     metrics = [record for record in records if record["kind"] == "metrics"]
-    trained = [record["step"] for record in metrics if "train/loss" in record["metrics"]]
-    flaws = [] if trained == list(range(1, steps + 1)) else [f"journal's steps: {trained}"]
+    trained = {record["step"] for record in metrics if "train/loss" in record["metrics"]}
+    wanted = {*range(1, steps + 1)}
+    flaws = [f"journal lacks step {step}" for step in sorted(wanted - trained)]
+    flaws += [f"journal has step {step}" for step in sorted(trained - wanted)]
     counts = Counter((key, record["step"]) for record in metrics for key in record["metrics"])
     twice = [(*point, count) for point, count in counts.items() if count > 1]
     return flaws + [f"journal has {key} of step {step} {n} times" for key, step, n in twice]
