@@ -1,5 +1,6 @@
 """Telling the controller something from inside a job: it may just be starting anew."""
 
+import signal
 import subprocess
 import time
 
@@ -16,6 +17,9 @@ def refusal_of(*command: str) -> str | None:
         done = ask(*command)
         if done.returncode == 0:
             return None
+        if done.returncode == -signal.SIGTERM:
+            # Slurm's, to all processes of a job that it queues again: it comes once.
+            continue
         refusal = done.stderr.strip() or f"exit code {done.returncode}"
         if not any(words in refusal for words in _NO_ANSWER) or time.monotonic() > deadline:
             return refusal

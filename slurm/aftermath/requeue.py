@@ -12,6 +12,8 @@ from slurm.aftermath.patience import ask, refusal_of
 from slurm.aftermath.resubmission import submit_anew
 
 _ENDED_WITHIN_S = 120
+_QUEUED_ALREADY = "Job is pending execution"
+"""Slurm has done so itself, for a lost node; or its answer to an earlier try got lost."""
 
 
 def queue_again(folder: RunFolder, attempt: Attempt, avoided: Sequence[str]) -> None:
@@ -26,7 +28,8 @@ def queue_again(folder: RunFolder, attempt: Attempt, avoided: Sequence[str]) -> 
     excluded = _joined(attempt, avoided) if avoided else None
     info(f"queueing job {attempt.name} again" + (f", without {excluded}" if excluded else ""))
     refusal = refusal_of("scontrol", "requeue", attempt.name)
-    if refusal is not None:
+    is_queued_already = refusal is not None and _QUEUED_ALREADY in refusal
+    if refusal is not None and not is_queued_already:
         warn(f"Slurm does not queue job {attempt.name} again ({refusal}): submitting it anew")
         submit_anew(folder, attempt, excluded)
         return
@@ -37,7 +40,8 @@ def queue_again(folder: RunFolder, attempt: Attempt, avoided: Sequence[str]) -> 
         if refusal is not None:
             warn(f"Slurm does not exclude {excluded} from job {attempt.name}: {refusal}")
     # Slurm ends this script; an end of its own could be taken for the job's.
-    is_ended.wait(_ENDED_WITHIN_S)
+    if not is_queued_already:
+        is_ended.wait(_ENDED_WITHIN_S)
 
 
 def _joined(attempt: Attempt, avoided: Sequence[str]) -> str:

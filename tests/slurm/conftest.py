@@ -21,10 +21,3 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(reason)
     with running_cluster(tmp_path_factory.mktemp("slurm")) as running:
         yield running
-
-
-@pytest.fixture
-def breakable_cluster(cluster: Cluster) -> Iterator[Cluster]:
-    """The same cluster, for a test that kills nodes: they are brought back."""
-    yield cluster
-    cluster.mend()

@@ -120,22 +120,6 @@ def test_an_urgent_job_takes_the_node_of_another(cluster: Cluster, tmp_path: Pat
     assert [(tmp_path / name).read_text().count("start") for name in ("urgent", "out")] == [1, 2]
 
 
-def test_the_job_of_a_killed_node_runs_again_on_others(
-    breakable_cluster: Cluster, tmp_path: Path
-) -> None:
-    whole = breakable_cluster
-    program = "[ $SLURM_RESTART_COUNT ] || srun sleep 600"
-    job = submit_and_see_run(whole, tmp_path / "out", program, "--nodes=2")
-    nodes = whole.run("squeue", "--noheader", f"--jobs={job}", "--format=%N")
-    victim = whole.run("scontrol", "show", "hostnames", nodes).split()[-1]
-    whole.kill_node(victim)
-    whole.restart_controller()
-    whole.wait(job, timeout_s=90)
-    assert attempts(whole, job) == ["NODE_FAIL research 2", "COMPLETED research 2"]
-    assert whole.mend() == [victim]
-    whole.run("srun", f"--nodelist={victim}", "true")
-
-
 def interrupt(own: Cluster) -> None:
     """Ctrl-C while a job runs."""
     sleep = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(600)"

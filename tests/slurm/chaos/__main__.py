@@ -38,8 +38,8 @@ from tests.slurm.chaos.training import Training
 from tests.slurm.cluster import Cluster, how_to_install, missing_programs, running_cluster
 
 _CHECKPOINT_STEPS = 5
-_MICRO_BATCHES = 16
-_NUDGES = 5
+_MICRO_BATCHES = 8
+_NUDGES = 3
 _DISK_MB = 400
 
 

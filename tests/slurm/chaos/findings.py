@@ -26,9 +26,15 @@ class Cost:
     fault: Injected
     seconds_lost: float
     """From the fault on without a new step; of a hasty one they are those of the one before."""
-    steps_repeated: int
+    repeated: tuple[int, ...]
+    """Steps that each start before the next fault did again."""
     ranks: int | None
-    """Of the last start before the next fault."""
+    """Of the last of these starts."""
+
+    @property
+    def steps_repeated(self) -> int:
+        """In all."""
+        return sum(self.repeated)
 
 
 def costs(disturbed: Disturbed) -> list[Cost]:
@@ -56,25 +62,28 @@ def costs(disturbed: Disturbed) -> list[Cost]:
     ]
 
 
-def _starts_between(disturbed: Disturbed, from_s: float, to_s: float) -> tuple[int, int | None]:
-    """Steps that the starts of that time did again, and the ranks of the last of them."""
+def _starts_between(
+    disturbed: Disturbed, from_s: float, to_s: float
+) -> tuple[tuple[int, ...], int | None]:
+    """Steps that each start of that time did again, and the ranks of the last of them."""
     by_attempt = {start.attempt: start for start in disturbed.starts}
-    repeated, ranks = 0, None
+    repeated: list[int] = []
+    ranks = None
     for attempt, done, at_s in disturbed.journal.starts:
         start = by_attempt.get(attempt)
         if from_s < at_s <= to_s and start and start.resumed_after is not None:
-            repeated += max(0, done - start.resumed_after)
+            repeated.append(max(0, done - start.resumed_after))
             ranks = start.ranks
-    return repeated, ranks
+    return tuple(repeated), ranks
 
 
 def too_many_repeated(found: Iterable[Cost], checkpoint_steps: int) -> list[str]:
-    """Faults after which more steps were done again than may be."""
+    """Faults after which a start did more steps again than it may."""
     wrong: list[str] = []
     for cost in found:
         loses = KINDS[cost.fault.kind].may_repeat_steps or cost.fault.is_hasty
-        if cost.steps_repeated > (checkpoint_steps if loses else 0):
-            wrong.append(f"{cost.steps_repeated} steps repeated after {cost.fault}")
+        if max(cost.repeated, default=0) > (checkpoint_steps if loses else 0):
+            wrong.append(f"{cost.repeated} steps repeated after {cost.fault}")
     return wrong
 
 

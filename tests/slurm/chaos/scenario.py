@@ -56,7 +56,7 @@ SCENARIOS = (
         "4 of 8 nodes",
         min_nodes=4,
         nodes=4,
-        kinds=(*_HARD, *_SOFT, *_AROUND) * 2,
+        kinds=(*_HARD, *_SOFT, *_AROUND, *_HARD, *_AROUND),
         hasty=("kill", "signal", "limit"),
         steps=600,
     ),
