@@ -17,7 +17,7 @@ from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 
-SEED = 0
+SEED = 5
 NODES = 3
 STEPS, LOST_AT = 130, 80
 
