@@ -8,13 +8,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipeline.log import warn
 from pipeline.tracking.run_folder import RunFolder
 
 Stage = Literal["prep", "train", "evaluate"]
 """What a job does for its run."""
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""In the order in which they follow each other."""
 FaultKind = Literal["error", "killed", "stuck", "node", "preflight"]
 """error: a rank raised. killed: it died by a signal. stuck: it kept the others waiting. node: it
 was lost with its node. preflight: its node lacks what the job needs."""
@@ -57,6 +59,11 @@ class FaultRecord:
     action: Action
     node: str | None = None
     rank: int | None = None
+
+
+def evaluation_file(folder: RunFolder) -> Path:
+    """What the evaluate stage writes: the --json of ``python -m pipeline.evaluate``."""
+    return folder.path / "evaluation.json"
 
 
 def note_job(folder: RunFolder, job: JobRecord) -> None:

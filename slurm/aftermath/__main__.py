@@ -30,7 +30,7 @@ def main() -> int:
     for fault in decision.faults:
         _tell_and_note(folder, attempt, evidence, fault, action)
     if decision.exit_code:
-        close_journal(folder, "REQUEUED" if decision.is_requeued else "FAILED")
+        close_journal(folder, attempt, "REQUEUED" if decision.is_requeued else "FAILED")
     if not decision.is_requeued:
         return decision.exit_code
     queue_again(folder, attempt, decision.excluded)

@@ -9,14 +9,15 @@ from pipeline.log import warn
 from pipeline.tracking.journal import Journal, read_journal
 from pipeline.tracking.lifecycle import EndStatus, Lifecycle
 from pipeline.tracking.run_folder import RunFolder, read_run_info
+from slurm.aftermath.evidence import Attempt
 
 _UPLOAD_S = 30
 
 
-def close_journal(folder: RunFolder, status: EndStatus) -> None:
+def close_journal(folder: RunFolder, attempt: Attempt, status: EndStatus) -> None:
     """End the journal as decided here; tell MLflow's server.
 
-    Where somebody else is at work on it, it is left to them.
+    Where another job is at work on it, it is left to that one: this one was refused.
     """
     if not folder.journal.is_file():
         return
@@ -24,6 +25,8 @@ def close_journal(folder: RunFolder, status: EndStatus) -> None:
     lifecycle.see(read_journal(folder.journal).records)
     # A rank that fell with others called it FAILED, and could not know that the run goes on.
     if lifecycle.last is None or lifecycle.status in (status, "FINISHED", "KILLED"):
+        return
+    if not lifecycle.ended and lifecycle.last.get("job_id") != attempt.raw_id:
         return
     try:
         journal = Journal(folder.journal)

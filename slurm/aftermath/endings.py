@@ -36,5 +36,10 @@ def note_ending(folder: Path, ending: Ending) -> None:
 
 def read_endings(folder: Path) -> list[Ending]:
     """What the ranks left, the earliest first; none where nobody could."""
-    endings = [Ending(**json.loads(path.read_bytes())) for path in folder.glob("*.json")]
+    endings: list[Ending] = []
+    for path in folder.glob("*.json"):
+        try:
+            endings.append(Ending(**json.loads(path.read_bytes())))
+        except ValueError:
+            continue  # its node was lost while it wrote
     return sorted(endings, key=lambda ending: ending.at_s)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.errors import DataError
 from pipeline.tracking.run_folder import RunFolder, read_json
 from pipeline.watchdog import Verdict, read_verdict, stuck_folder
 from slurm.aftermath.endings import Ending, endings_folder, read_endings
@@ -64,16 +65,24 @@ class Evidence:
 
 def gather(folder: RunFolder, attempt: Attempt, srun_code: int) -> Evidence:
     """Read what the attempt left in its run folder."""
-    saved_step = folder.saved_step
     return Evidence(
         srun_code=srun_code,
         endings=read_endings(endings_folder(folder.logs, attempt.raw_id, attempt.number)),
         deaths=first_deaths(read_log(folder, attempt)),
         verdict=read_verdict(stuck_folder(folder.logs, attempt.raw_id, attempt.number)),
-        # The file is written twice a second.
-        step=max(int(read_json(folder.progress).get("step", 0)), saved_step),
-        saved_step=saved_step,
+        step=steps_done(folder),
+        saved_step=folder.saved_step,
     )
+
+
+def steps_done(folder: RunFolder) -> int:
+    """Optimizer steps, as far as the run folder knows."""
+    saved_step = folder.saved_step
+    try:
+        # Written twice a second, and so without a promise: a node that is lost may damage it.
+        return max(int(read_json(folder.progress).get("step", 0)), saved_step)
+    except DataError:
+        return saved_step
 
 
 def read_log(folder: RunFolder, attempt: Attempt) -> str:

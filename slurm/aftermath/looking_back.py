@@ -3,8 +3,8 @@
 import time
 
 from pipeline.log import info
-from pipeline.tracking.run_folder import RunFolder, read_json
-from slurm.aftermath.evidence import Attempt, first_deaths, read_log
+from pipeline.tracking.run_folder import RunFolder
+from slurm.aftermath.evidence import Attempt, first_deaths, read_log, steps_done
 from slurm.records import FaultRecord, note_fault, read_faults
 
 
@@ -19,9 +19,6 @@ def look_back(folder: RunFolder, attempt: Attempt) -> None:
             continue
         message = f"{death.node}: {death.how}"
         info(f"the attempt before: {message}")
-        saved_step = folder.saved_step
-        # Still that of the attempt before.
-        step = max(int(read_json(folder.progress).get("step", 0)), saved_step)
         note_fault(
             folder,
             FaultRecord(
@@ -30,8 +27,8 @@ def look_back(folder: RunFolder, attempt: Attempt) -> None:
                 attempt=before,
                 kind="node",
                 message=message,
-                step=step,
-                saved_step=saved_step,
+                step=steps_done(folder),  # still those of the attempt before
+                saved_step=folder.saved_step,
                 action="requeued",
                 node=death.node,
             ),

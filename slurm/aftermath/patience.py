@@ -4,10 +4,11 @@ import signal
 import subprocess
 import time
 
+from slurm.watch.lost_controller import is_silent
+
 _PATIENCE_S = 1800
 _POLL_S = 5
 _COMMAND_S = 60
-_NO_ANSWER = ("Unable to contact", "Socket timed out", "Connection refused", "Zero Bytes")
 
 
 def refusal_of(*command: str) -> str | None:
@@ -21,7 +22,7 @@ def refusal_of(*command: str) -> str | None:
             # Slurm's, to all processes of a job that it queues again: it comes once.
             continue
         refusal = done.stderr.strip() or f"exit code {done.returncode}"
-        if not any(words in refusal for words in _NO_ANSWER) or time.monotonic() > deadline:
+        if not is_silent(refusal) or time.monotonic() > deadline:
             return refusal
         time.sleep(_POLL_S)
 
@@ -31,4 +32,4 @@ def ask(*command: str) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"{_NO_ANSWER[1]}: {command[0]}")
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} timed out")

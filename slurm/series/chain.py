@@ -6,7 +6,7 @@ A stage is done where its product is there, so that the same command again does 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pipeline.config import Config
 from pipeline.errors import DataError, PreflightError, UserError
@@ -15,12 +15,10 @@ from pipeline.plan import open_splits
 from pipeline.tracking.journal import read_journal
 from pipeline.tracking.lifecycle import Lifecycle
 from pipeline.tracking.run_folder import RunFolder, read_json
-from slurm.records import Stage, read_jobs
+from slurm.records import STAGES, Stage, evaluation_file, read_jobs
 from slurm.watch import controller
 from slurm.watch.controller import Answer, JobState
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
-"""In the order in which they follow each other."""
 _SPLITS = {"train", "validation"}
 """What sharding makes."""
 
@@ -114,11 +112,6 @@ def evaluate_lacks(folder: RunFolder) -> str | None:
     if step is None:
         return "not evaluated"
     return None if step == best else f"step {step} is evaluated, the best is {best}"
-
-
-def evaluation_file(folder: RunFolder) -> Path:
-    """What the evaluate stage writes: the --json of ``python -m pipeline.evaluate``."""
-    return folder.path / "evaluation.json"
 
 
 def best_step(folder: RunFolder) -> int | None:

@@ -12,13 +12,12 @@ from pipeline.errors import STOPPED_EXIT_CODE, PipelineError, UserError
 from pipeline.log import info
 from pipeline.tracking.run_folder import read_json
 from slurm.job import Outcome
-from slurm.records import Stage
+from slurm.records import Stage, evaluation_file
 from slurm.series.chain import (
     Step,
     ask_queue,
     best_step,
     evaluate_lacks,
-    evaluation_file,
     plan_chain,
     prep_lacks,
     queued_stages,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import PipelineError, PreflightError, UserError
-from slurm.submit.lost_controller import not_found, silent
 from slurm.submit.time_limit import parse_minutes, show_minutes
+from slurm.watch.lost_controller import not_found, silent
 
 _PATIENCE_S = 2.0
 """Of a person who waits for a launch; a busy controller may need longer."""

@@ -3,8 +3,8 @@
 import re
 
 from pipeline.errors import PipelineError, PreflightError, UserError
-from slurm.submit.lost_controller import not_found, silent
 from slurm.submit.partitions import read_accounts, read_partitions
+from slurm.watch.lost_controller import is_silent, not_found, silent
 
 _REMEDIES = {
     "account": "give --account, or set account in the site profile or SBATCH_ACCOUNT",
@@ -19,7 +19,6 @@ _REMEDIES = {
     "cpu count|cpus": "lower data.decode_threads, or set cpus_per_task in the site profile",
     "policy|limit": "a limit of your account or qos; `sacctmgr show associations` has them",
 }
-_SILENT = re.compile("unable to contact|timed out|connection refused|connect failure", re.I)
 
 
 def refused(said: str) -> PipelineError:
@@ -32,7 +31,7 @@ def refused(said: str) -> PipelineError:
     text = "; ".join(dict.fromkeys(lines)) or "no reason given"
     if lost := not_found(said):
         return UserError(lost)
-    if _SILENT.search(text):
+    if is_silent(text):
         if known := silent(said):
             return PreflightError(known)
         return PreflightError(

@@ -14,7 +14,6 @@ from typing import Any
 
 from pipeline.errors import PipelineError, UserError
 from pipeline.log import info
-from slurm.submit.lost_controller import not_found, silent
 from slurm.watch.answers import forget, recall
 from slurm.watch.job_state import (
     SACCT_FORMAT,
@@ -23,6 +22,7 @@ from slurm.watch.job_state import (
     parse_sacct,
     parse_squeue,
 )
+from slurm.watch.lost_controller import is_silent, not_found, silent
 
 SQUEUE_KEPT_S = 10.0
 """How long an answer of squeue is shared."""
@@ -37,14 +37,6 @@ _SHORTEST_S = 0.5
 _PATIENCE_S = 60.0
 """The same for a command that changes something."""
 _PAUSE_S = 2.0
-_SILENT = (
-    "unable to contact",
-    "timed out",
-    "connection refused",
-    "zero bytes",
-    "connect failure",
-)
-
 _NO_ACCOUNTING = "accounting storage is disabled"
 _SQUEUE = "squeue"
 
@@ -188,6 +180,6 @@ def _run(command: Sequence[str], answer_s: float = _ANSWER_S) -> str:
     said = lines[-1].removeprefix(f"{name}: ").removeprefix("error: ").removeprefix("fatal: ")
     if lost := not_found(done.stderr):
         raise UserError(lost)
-    if any(words in done.stderr.lower() for words in _SILENT):
+    if is_silent(done.stderr):
         raise ControllerSilent(silent(said) or f"{name}: {said}")
     raise UserError(f"{name}: {said}")

@@ -12,8 +12,15 @@ from pipeline.errors import DataError
 from pipeline.tracking.journal import Record, metric_values, read_journal
 from pipeline.tracking.lifecycle import Lifecycle
 from pipeline.tracking.run_folder import RunFolder, read_json
-from slurm.records import FaultRecord, JobRecord, Stage, read_faults, read_jobs
-from slurm.series.chain import STAGES, evaluation_file
+from slurm.records import (
+    STAGES,
+    FaultRecord,
+    JobRecord,
+    Stage,
+    evaluation_file,
+    read_faults,
+    read_jobs,
+)
 
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 14

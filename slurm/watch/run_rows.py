@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slurm.records import FaultRecord, JobRecord, Stage
-from slurm.series.chain import STAGES
+from slurm.records import STAGES, FaultRecord, JobRecord, Stage
 from slurm.watch.controller import Answer
 from slurm.watch.job_state import JobState
 from slurm.watch.run_facts import RunFacts

@@ -39,7 +39,7 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1
 SlurmdParameters=config_overrides
 SlurmdTimeout=15
-MessageTimeout=7
+MessageTimeout=20
 KillWait=30
 ReturnToService=2
 JobRequeue=1

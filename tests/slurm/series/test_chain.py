@@ -14,12 +14,11 @@ from pipeline.checkpoint.progress import Progress
 from pipeline.errors import UserError
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.run_folder import RunFolder, write_json
-from slurm.records import Stage, read_faults, read_jobs
+from slurm.records import Stage, evaluation_file, read_faults, read_jobs
 from slurm.series.chain import (
     Step,
     best_step,
     evaluate_lacks,
-    evaluation_file,
     parse_chain,
     plan_chain,
     train_lacks,

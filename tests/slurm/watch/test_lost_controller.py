@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import UserError
 from slurm.submit import partitions
-from slurm.submit.lost_controller import not_found, silent
+from slurm.watch.lost_controller import not_found, silent
 
 NO_SOURCE = "squeue: fatal: Could not establish a configuration source"
 SILENT = "Unable to contact slurm controller (connect failure)"

@@ -10,7 +10,15 @@ _NOT_CONFIGURED = re.compile(
     r"unable to (?:process|open) config",
     re.I,
 )
-_SILENT = re.compile("unable to contact slurm controller", re.I)
+_UNREACHED = re.compile("unable to contact slurm controller", re.I)
+_SILENT = re.compile(
+    "unable to contact|timed out|connection refused|connect failure|zero bytes", re.I
+)
+
+
+def is_silent(said: str) -> bool:
+    """Whether a command of Slurm's wrote that the controller does not answer now."""
+    return _SILENT.search(said) is not None
 
 
 def not_found(said: str = "", environment: Mapping[str, str] = os.environ) -> str | None:
@@ -28,7 +36,7 @@ def not_found(said: str = "", environment: Mapping[str, str] = os.environ) -> st
 
 def silent(said: str, environment: Mapping[str, str] = os.environ) -> str | None:
     """The same for a controller that is known and does not answer: it may do so later."""
-    if not _SILENT.search(said):
+    if not _UNREACHED.search(said):
         return None
     return (
         f"Slurm's controller does not answer: {_conf(environment.get('SLURM_CONF'))}; see "
