@@ -1,5 +1,23 @@
-"""Runs side by side: runs.py reads them, table.py shows them."""
+"""Runs side by side: reading/ finds and reads them, judging/ groups and tests them."""
 
-from pipeline.compare.runs import Run, load_run, load_runs
+from pipeline.compare.judging.comparison import Comparison, compare_runs
+from pipeline.compare.judging.groups import Group, Spread, group_runs
+from pipeline.compare.judging.significance import Difference, difference, differences
+from pipeline.compare.reading.load import load_run, load_runs
+from pipeline.compare.run import Best, Curve, Run
 
-__all__ = ["Run", "load_run", "load_runs"]
+__all__ = [
+    "Best",
+    "Comparison",
+    "Curve",
+    "Difference",
+    "Group",
+    "Run",
+    "Spread",
+    "compare_runs",
+    "difference",
+    "differences",
+    "group_runs",
+    "load_run",
+    "load_runs",
+]

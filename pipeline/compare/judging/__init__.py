@@ -1,0 +1,1 @@
+"""Runs to groups of seeds, and whether groups differ by more than noise."""

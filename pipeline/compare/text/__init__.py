@@ -1,0 +1,1 @@
+"""A comparison in words and tables: terminal, Markdown, CSV, JSON."""
