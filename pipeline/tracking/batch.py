@@ -1,10 +1,14 @@
 """Journal records as what is sent to a store: pure, so that a replay sends the same."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.tracking.journal import Record, metric_values
 from pipeline.tracking.lifecycle import EndStatus, read_end_status
+
+DIGEST_LENGTH = 36
+"""Characters of a dataset's digest that MLflow takes."""
 
 
 class Point(NamedTuple):
@@ -26,6 +30,21 @@ class RunState:
     status: str
     tag: str
     ended_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was the best so far when it was committed.
+
+    ``folder`` counts from the run's; ``metrics`` are those of its evaluation on ``dataset``.
+    """
+
+    step: int
+    folder: str
+    epoch: float | None
+    metrics: Mapping[str, float]
+    dataset: str | None
+    t_ms: int
 
 
 RUNNING = RunState("RUNNING", "running")
@@ -58,29 +77,69 @@ class Batch:
     params: dict[str, str] = field(default_factory=dict[str, str])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     datasets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    checkpoints: list[Checkpoint] = field(default_factory=list[Checkpoint])
     state: RunState | None = None
+    last_ms: int = 0
+    """When the last record was written."""
+    unknown: set[str] = field(default_factory=set[str])
+    """Kinds of record that this version knows nothing of, and skips."""
+    damaged: int = 0
+    """Records that lack what their kind must have."""
 
 
-def gather(records: list[Record]) -> Batch:
+def gather(records: Sequence[Record]) -> Batch:
     """Everything that ``records`` ask to be sent, in their order."""
     batch = Batch()
     for record in records:
-        match record["kind"]:
-            case "metrics" | "system":
-                t_ms, step = int(record["t_ms"]), int(record["step"])
-                batch.points += [Point(k, v, t_ms, step) for k, v in metric_values(record).items()]
-            case "params":
-                batch.params |= record["params"]
-            case "tags":
-                batch.tags |= record["tags"]
-            case "dataset":
-                batch.datasets.append(record["dataset"])
-            case "start":
-                batch.state = RUNNING
-            case "end":
-                batch.state = end_state(read_end_status(record), int(record["t_ms"]))
-                summary = record.get("summary", {})
-                batch.tags |= {f"summary.{key}": str(value) for key, value in summary.items()}
-            case _:
-                pass  # written by a later version: nothing to send
+        try:
+            _add(batch, record)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            batch.damaged += 1
     return batch
+
+
+def _add(batch: Batch, record: Record) -> None:
+    """All of a record or, where it raises, nothing."""
+    t_ms = int(record["t_ms"])
+    match record["kind"]:
+        case "metrics" | "system":
+            step = int(record["step"])
+            batch.points += [Point(k, v, t_ms, step) for k, v in metric_values(record).items()]
+        case "params":
+            batch.params |= _texts(record["params"])
+        case "tags":
+            batch.tags |= _texts(record["tags"])
+        case "dataset":
+            dataset = record["dataset"]
+            batch.datasets.append({key: dataset[key] for key in _DATASET})
+        case "model":
+            batch.checkpoints.append(_checkpoint(record, t_ms))
+        case "start":
+            batch.state = RUNNING
+        case "end":
+            summary = _texts(record.get("summary", {}))
+            batch.state = end_state(read_end_status(record), t_ms)
+            batch.tags |= {f"summary.{key}": text for key, text in summary.items()}
+        case kind:
+            batch.unknown.add(str(kind))
+    batch.last_ms = max(batch.last_ms, t_ms)
+
+
+_DATASET = ("name", "split", "digest", "samples")
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()}
+
+
+def _checkpoint(record: Record, t_ms: int) -> Checkpoint:
+    model = record["model"]
+    epoch, dataset = model.get("epoch"), model.get("dataset")
+    return Checkpoint(
+        step=int(record["step"]),
+        folder=str(model["folder"]),
+        epoch=None if epoch is None else float(epoch),
+        metrics={str(key): float(value) for key, value in model["metrics"].items()},
+        dataset=None if dataset is None else str(dataset),
+        t_ms=t_ms,
+    )

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "code"
 
     @property
+    def artifacts(self) -> Path:
+        """Files about the run that belong beside it in MLflow."""
+        return self.path / "artifacts"
+
+    @property
     def export(self) -> Path:
         return self.path / "export"
 

@@ -4,32 +4,45 @@ Whatever happens between two writes of the cursor is sent again, which the store
 """
 
 import contextlib
-import hashlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from pipeline.errors import DataError
-from pipeline.tracking.batch import gather, lost_state
+from pipeline.log import warn
+from pipeline.tracking.batch import Batch, RunState, gather, lost_state
+from pipeline.tracking.best_models import best_models, check_of
+from pipeline.tracking.cursor import Cursor, FolderUnwritable, sync_file, writing
+from pipeline.tracking.facts import RunFacts
+from pipeline.tracking.files import RunFiles
 from pipeline.tracking.journal import now_ms, read_journal
 from pipeline.tracking.lifecycle import Lifecycle
 from pipeline.tracking.locks import lock
-from pipeline.tracking.mlflow_store import MlflowStore, StoreRefused
-from pipeline.tracking.redact import redact
-from pipeline.tracking.run_folder import (
-    RunFolder,
-    read_json,
-    read_run_info,
-    update_run_info,
-    write_json,
+from pipeline.tracking.mlflow_store import (
+    NOTE_TAG,
+    TAG_LENGTH,
+    MlflowRun,
+    MlflowStore,
+    StoreLacks,
+    StoreRefused,
 )
+from pipeline.tracking.note import note, note_check
+from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
 from pipeline.tracking.store_uri import StoreUri
+
+__all__ = ["FolderUnwritable", "RunDeleted", "Uploaded", "Uploader", "uploading"]
 
 CHUNK_BYTES = 1 << 19
 """Journal that is sent between two writes of the cursor."""
 
-_CHECK_BYTES = 256
+RECEIPT_TAG = "pipeline.journal_bytes"
+"""How much of the journal the store has: less than the cursor says in a restored backup."""
+NOTE_DIGEST_TAG = "pipeline.note_sha256"
+"""Of the note as it was written here: another one was edited by a person."""
+
+_SOURCE = "slurm/launch.py"
 
 
 @dataclass(frozen=True)
@@ -50,31 +63,32 @@ class RunDeleted(StoreRefused):
 class Uploader:
     """One run folder and one store. Hold ``uploading`` while using it.
 
-    Raises StoreUnavailable and StoreRefused from every method, RunDeleted on opening.
+    Raises StoreUnavailable and StoreRefused from every method, RunDeleted on opening, and
+    FolderUnwritable where the run folder does not take the cursor. Warns of each oddity once.
     """
 
     def __init__(self, folder: RunFolder, store: StoreUri):
-        self._folder, self._shown = folder, store.shown
+        self._folder = folder
         self._store = MlflowStore(store)
         info = read_run_info(folder.path)
         if "run_key" not in info:
             raise DataError(f"{folder.info}: no run_key; the run was not started by this pipeline")
-        first = read_journal(folder.journal, max_bytes=1).records
-        start_ms = int(first[0]["t_ms"]) if first else now_ms()
-        run = self._store.open_run(info["run_key"], info["experiment"], info["name"], start_ms)
-        if run.deleted:
-            raise RunDeleted(
-                f"MLflow at {store.shown}: run {run.run_id} of {folder.path.name} was deleted "
-                f"there; `mlflow runs restore --run-id {run.run_id}` brings it back"
-            )
-        self.run_id = run.run_id
-        ids = {"mlflow_experiment_id": run.experiment_id, "mlflow_run_id": run.run_id}
-        update_run_info(folder.path, tracking_uri=store.shown, **ids)
-        self._lifecycle = Lifecycle()
-        self._last_ms = start_ms
-        self._offset, self._config_sent = self._read_cursor()
-        if self._offset:
-            self._lifecycle.see(read_journal(folder.journal).records)
+        self._run_key, self._run_name = str(info["run_key"]), str(info["name"])
+        self._run = self._open(info["experiment"], store)
+        self.run_id = self._run.run_id
+        self._points = self._store.points(self.run_id)
+        ids = {"mlflow_experiment_id": self._run.experiment_id, "mlflow_run_id": self.run_id}
+        with writing(folder.info):
+            update_run_info(folder.path, tracking_uri=store.shown, **ids)
+        self._cursor = self._read_cursor(store)
+        self._written: Cursor | None = None
+        self._lifecycle, self._facts = Lifecycle(), RunFacts()
+        if self._cursor.offset:
+            records = read_journal(folder.journal, max_bytes=self._cursor.offset).records
+            self._lifecycle.see(records)
+            self._facts.see(gather(records))
+        self._files = RunFiles(folder, self._store, self._cursor)
+        self._said: set[str] = set()
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -82,73 +96,147 @@ class Uploader:
         return self._lifecycle
 
     def upload(self) -> Uploaded:
-        """Send everything that the journal holds beyond the cursor."""
+        """Send everything that the journal holds beyond the cursor, then models and note."""
+        # What could not be written last time.
+        self._save()
         total = Uploaded()
         while True:
             sent = self._upload_chunk()
             if sent is None:
-                return total
+                break
             total += sent
+        self._mention_torn_line()
+        self._upload_models()
+        # The note of a lost run says so: see mark_lost.
+        if self._facts.state is not None and self._lifecycle.status != "LOST":
+            self._upload_note(self._facts.state)
+        return total
 
-    def upload_config(self) -> None:
-        """Send config.resolved.yaml as an artifact, once."""
-        if self._config_sent or not self._folder.config.is_file():
-            return
-        text = redact(self._folder.config.read_text(encoding="utf-8"))
-        self._store.log_text(self.run_id, text, self._folder.config.name)
-        self._config_sent = True
-        self._write_cursor()
+    def upload_files(self) -> None:
+        """Send artifacts, config and pictures of the curves, as far as they are new or changed.
+
+        They may lie elsewhere than metrics, which need not wait for them. While the run is at
+        work, what was not taken is put off for a while.
+        """
+        is_over = self._lifecycle.status not in ("RUNNING", "NEW")
+        try:
+            self._files.send(self._facts, self._run_key, self._run_name, is_over)
+        finally:
+            self._save()
 
     def mark_lost(self) -> None:
         """Say in the store that the run's process is gone; a later start takes it back."""
-        self._store.set_state(self.run_id, lost_state(self._last_ms))
+        state = lost_state(self._facts.last_ms)
+        self._store.set_state(self.run_id, state)
+        self._upload_note(state)
+
+    def _open(self, experiment: str, store: StoreUri) -> MlflowRun:
+        first = read_journal(self._folder.journal, max_bytes=1).records
+        start_ms = int(first[0]["t_ms"]) if first else now_ms()
+        origin = {"mlflow.source.name": _SOURCE, "mlflow.source.type": "LOCAL"}
+        # Who trains, not who uploads.
+        origin |= {"mlflow.user": user} if (user := _owner(self._folder.journal)) else {}
+        run = self._store.open_run(self._run_key, experiment, self._run_name, start_ms, origin)
+        if run.deleted:
+            raise RunDeleted(
+                f"MLflow at {store.shown}: run {run.run_id} of {self._run_name} was deleted "
+                f"there; `mlflow runs restore --run-id {run.run_id}` brings it back"
+            )
+        return run
+
+    def _read_cursor(self, store: StoreUri) -> Cursor:
+        path, journal = self._folder.cursor, self._folder.journal
+        cursor = Cursor.read(path, store.shown, self.run_id, journal)
+        receipt = self._run.tags.get(RECEIPT_TAG, "")
+        has_bytes = int(receipt) if receipt.isdigit() else 0
+        if has_bytes < cursor.offset:
+            warn(
+                f"MLflow at {store.shown} has less of run {self._run_name} than it was sent, as "
+                "after restoring a backup; all is sent again, which doubles nothing"
+            )
+            return Cursor(store.shown, self.run_id)
+        return cursor
 
     def _upload_chunk(self) -> Uploaded | None:
-        chunk = read_journal(self._folder.journal, self._offset, CHUNK_BYTES)
-        if chunk.end == self._offset:
+        start = self._cursor.offset
+        chunk = read_journal(self._folder.journal, start, CHUNK_BYTES)
+        if chunk.end == start:
             return None
         # What the store has must never be lost by the journal, or a restart would double it.
-        with self._folder.journal.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(self._folder.journal)
         batch = gather(chunk.records)
-        self._store.log(self.run_id, batch.points, batch.params, batch.tags)
+        self._mention_oddities(batch, chunk.unreadable)
+        self._points.send(batch.points)
+        self._store.log_params(self.run_id, batch.params)
         self._store.log_datasets(self.run_id, batch.datasets)
         if batch.state is not None:
             self._store.set_state(self.run_id, batch.state)
+        # The receipt goes last.
+        tags = _for_the_page(batch.tags) | {RECEIPT_TAG: str(chunk.end)}
+        self._store.set_tags(self.run_id, tags)
         self._lifecycle.see(chunk.records)
-        self._last_ms = max([self._last_ms, *(int(record["t_ms"]) for record in chunk.records)])
-        self._offset = chunk.end
-        self._write_cursor()
+        self._facts.see(batch)
+        self._cursor.move(self._folder.journal, chunk.end)
+        self._save()
         return Uploaded(len(chunk.records), len(batch.points))
 
-    def _read_cursor(self) -> tuple[int, bool]:
-        cursor = read_json(self._folder.cursor)
-        if (cursor.get("uri"), cursor.get("run_id")) != (self._shown, self.run_id):
-            return 0, False
-        offset = int(cursor["offset"])
-        # Another journal under the same name: start over, the store ignores what it has.
-        if cursor["check"] != self._check(offset):
-            return 0, bool(cursor["config_sent"])
-        self._last_ms = int(cursor["last_ms"])
-        return offset, bool(cursor["config_sent"])
+    def _upload_models(self) -> None:
+        """Bring the logged models to what the journal and the disk say, if that has changed."""
+        wanted = best_models(self._facts, self._folder, self._run_key, self._run_name)
+        check = check_of(wanted)
+        if not wanted or check == self._cursor.models_check:
+            return
+        try:
+            ids = self._store.log_models(self._run, wanted, self._cursor.models)
+        except StoreLacks as error:
+            self._warn_once(f"{error}; best checkpoints do not appear there as models")
+            return
+        self._cursor.models, self._cursor.models_check = ids, check
+        self._save()
 
-    def _write_cursor(self) -> None:
-        cursor = {
-            "uri": self._shown,
-            "run_id": self.run_id,
-            "offset": self._offset,
-            "check": self._check(self._offset),
-            "last_ms": self._last_ms,
-            "config_sent": self._config_sent,
-        }
-        write_json(self._folder.cursor, cursor)
+    def _upload_note(self, state: RunState) -> None:
+        check = note_check(self._facts, state.tag)
+        if check == self._cursor.note_check:
+            return
+        tags = self._store.tags(self.run_id)
+        digest = tags.get(NOTE_DIGEST_TAG)
+        if digest is None or digest == _digest(tags.get(NOTE_TAG, "")):
+            text = note(self._facts, self._folder, state.tag)[:TAG_LENGTH]
+            self._store.set_tags(self.run_id, {NOTE_TAG: text, NOTE_DIGEST_TAG: _digest(text)})
+        else:
+            self._warn_once(f"the note of run {self._run_name} was edited in MLflow; it stays so")
+        self._cursor.note_check = check
+        self._save()
 
-    def _check(self, offset: int) -> str:
-        """Tells the journal before ``offset`` from another one."""
-        start = max(0, offset - _CHECK_BYTES)
-        with self._folder.journal.open("rb") as file:
-            file.seek(start)
-            return hashlib.sha256(file.read(offset - start)).hexdigest()
+    def _save(self) -> None:
+        """Write the cursor, if it has moved."""
+        if self._cursor != self._written:
+            self._cursor.write(self._folder.cursor)
+            self._written = deepcopy(self._cursor)
+
+    def _mention_oddities(self, batch: Batch, unreadable: int) -> None:
+        if damaged := batch.damaged + unreadable:
+            self._warn_once(
+                f"{self._folder.journal}: skipped {damaged} damaged lines; what they held is lost"
+            )
+        if batch.unknown:
+            kinds = ", ".join(sorted(batch.unknown))
+            self._warn_once(
+                f"{self._folder.journal}: skipped records of kinds that this version does not "
+                f"know ({kinds}); a later one wrote them"
+            )
+
+    def _mention_torn_line(self) -> None:
+        size = self._folder.journal.stat().st_size
+        if size > self._cursor.offset and self._lifecycle.status not in ("RUNNING", "NEW"):
+            self._warn_once(
+                f"{self._folder.journal}: its last line was torn by a kill or a full disk; skipped"
+            )
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            warn(text)
 
 
 @contextlib.contextmanager
@@ -156,6 +244,32 @@ def uploading(path: Path, wait_s: float | None) -> Iterator[bool]:
     """The right to upload a run, given to one process at a time; ``path`` is the lock's file.
 
     Yields False where another one keeps it for longer than ``wait_s`` (None waits forever).
+    Raises FolderUnwritable where the file cannot be made.
     """
-    with path.open("a") as file:
+    with writing(path):
+        file = path.open("a")
+    with file:
         yield lock(file.fileno(), wait_s)
+
+
+def _for_the_page(tags: Mapping[str, str]) -> dict[str, str]:
+    """``tags``, and those under the names that MLflow's page of a run shows in its columns."""
+    extra: dict[str, str] = {}
+    if "git_commit" in tags:
+        extra["mlflow.source.git.commit"] = tags["git_commit"]
+    # The page shows what follows the last slash.
+    words = tags.get("launch_command", "").split()
+    if config := next((word for word in words if word.endswith((".yaml", ".yml"))), None):
+        extra["mlflow.source.name"] = config
+    return {**tags, **extra}
+
+
+def _owner(path: Path) -> str | None:
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return None  # a user that this machine does not know
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

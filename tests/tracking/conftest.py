@@ -15,6 +15,8 @@ from pipeline.tracking import RunFolder, open_tracker
 from pipeline.tracking.mlflow_store import MlflowStore
 from pipeline.tracking.store_uri import StoreUri
 from pipeline.world import World
+from tests.tracking.made_run import MadeRun
+from tests.tracking.servers import mlflow_server, postgres
 
 CODE = str(Path(pipeline.__file__).parents[1])
 
@@ -25,6 +27,21 @@ def empty_store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowStore(StoreUri(f"sqlite:///{path}")).open_run("warm-up", "warm-up", "warm-up", 1)
     return path
+
+
+@pytest.fixture(scope="session")
+def database():
+    """A PostgreSQL database that MLflow may use; PGPASSWORD is set."""
+    with pytest.MonkeyPatch.context() as patch, postgres("pg-t0psecret") as uri:
+        patch.setenv("PGPASSWORD", "pg-t0psecret")
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def team_server(database, tmp_path_factory):
+    """``mlflow server`` on PostgreSQL, as a team would have it. Tests that kill it start it."""
+    with mlflow_server(tmp_path_factory.mktemp("server"), database) as server:
+        yield server
 
 
 class Mlflow:
@@ -105,12 +122,36 @@ def begin():
 
 
 @pytest.fixture
-def command(begin):
+def tracking(begin):
     """Run ``python -m pipeline.tracking ...`` to its end; returns a CompletedProcess."""
 
-    def command(*arguments, cwd, **environment):
+    def tracking(*arguments, cwd, **environment):
         process = begin(*arguments, cwd=cwd, **environment)
         out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    return command
+    return tracking
+
+
+@pytest.fixture(scope="session")
+def plain_server(empty_store, tmp_path_factory):
+    """``mlflow server`` on a SQLite file; each test that shares it has an experiment of its own."""
+    folder = tmp_path_factory.mktemp("plain-server")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def any_uri(request, store):
+    """The address of a local store, and of a server."""
+    if request.param == "sqlite":
+        return store.uri
+    return request.getfixturevalue("plain_server").uri
+
+
+@pytest.fixture
+def made(folder):
+    """A run whose journal the test writes; see ``MadeRun``."""
+    with MadeRun(folder) as run:
+        yield run
