@@ -46,7 +46,7 @@ class TrainJob:
     cluster: Literal["local", "slurm"]
     resume_command: str
     facts: Mapping[str, str]
-    """Tags of the run that only the launcher knows, such as the commit."""
+    """Tags of the run that only the launcher knows, such as its command."""
 
     def __call__(self) -> Outcome:
         folder, is_slurm = run_folder_of(self.config), self.cluster == "slurm"

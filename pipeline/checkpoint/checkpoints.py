@@ -16,18 +16,22 @@ from pipeline.engine import Engine
 from pipeline.errors import DataError, PipelineError, PreflightError
 from pipeline.log import warn
 from pipeline.plan import due
+from pipeline.tracking.tracker import Tracker
 
 T = TypeVar("T")
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run; the tracker hears of each best one that is committed.
 
     Raises PreflightError on all ranks where their folder cannot be written to.
     """
 
-    def __init__(self, root: Path, collective: Collective, config: CheckpointConfig):
+    def __init__(
+        self, root: Path, collective: Collective, config: CheckpointConfig, tracker: Tracker
+    ):
         self._root, self._collective, self._config = root, collective, config
+        self._tracker = tracker
         self._saved_step: int | None = None
         self._saved_at_s = time.monotonic()
         self._whole: set[Path] = set()
@@ -90,11 +94,14 @@ class Checkpoints:
         images: (B, 3, H, W) of any content, for the optimizer's first step.
         """
         found = self._collective.on_main(lambda: self._newest(may_be_bad=True))
-        if found is None:
-            return Progress()
-        engine.create_moments(images)
-        progress = self._load(engine, found)
-        self._saved_step = progress.step
+        progress = Progress()
+        if found is not None:
+            engine.create_moments(images)
+            progress = self._load(engine, found)
+            self._saved_step = progress.step
+            # Said before, unless a kill came between the commit and its record.
+            self._collective.on_main(lambda: self._tell(on_disk.committed(self._root)))
+        self._tracker.resumed(progress.step)
         return progress
 
     def roll_back(self, engine: Engine) -> Progress | None:
@@ -180,6 +187,7 @@ class Checkpoints:
             for folder in on_disk.step_folders(self._root)
             if folder in self._whole or (folder not in self._broken and self._is_whole(folder))
         ]
+        self._tell(folders)
         keep = {*folders[-self._config.keep_last :], on_disk.best_of(folders)}
         for folder in folders:
             if folder not in keep:
@@ -189,6 +197,13 @@ class Checkpoints:
                     warn(f"old checkpoint {folder} stays: {error.strerror}")
                     self._whole.discard(folder)
                     self._broken.add(folder)
+
+    def _tell(self, folders: list[Path]) -> None:
+        """Let the tracker know the best of them."""
+        if folders:
+            best = on_disk.best_of(folders)
+            if on_disk.read_progress(best).top1 is not None:
+                self._tracker.model(on_disk.step_of(best), best)
 
 
 class _Refused(PipelineError):

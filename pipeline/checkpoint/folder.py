@@ -42,6 +42,11 @@ def step_folders(root: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
+def committed(root: Path) -> list[Path]:
+    """Folders that have their mark and progress as written; tensors are not looked at."""
+    return [folder for folder in step_folders(root) if _has_its_progress(folder)]
+
+
 def step_of(folder: Path) -> int:
     """The step that a checkpoint's folder is named after."""
     match = _STEP.fullmatch(folder.name)
@@ -209,6 +214,14 @@ def _damage(folder: Path) -> str | None:
         if _sha256(path) != facts["sha256"]:
             return f"{name} differs from its sha256"
     return None
+
+
+def _has_its_progress(folder: Path) -> bool:
+    try:
+        listed, found = _listed(folder), _entry(folder / _PROGRESS)
+        return _foreign(folder) is None and listed[_PROGRESS] == found[_PROGRESS]
+    except (OSError, ValueError):
+        return False
 
 
 def _listed(folder: Path) -> Listing:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.data.augment.mixing import Mix
     from pipeline.data.batches import MicroBatch
 
+SHOWN_IMAGES = 32
 _MARGIN, _LINE, _FONT_PX = 8, 18, 14
 
 
@@ -28,23 +30,36 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("batch.png"), help="(default batch.png)")
     parser.add_argument("--step", type=int, default=0, help="optimizer step (default 0)")
     parser.add_argument("--micro-batch", type=int, default=0, help="its number in the step")
-    parser.add_argument("--images", type=int, default=32, help="at most so many (default 32)")
+    parser.add_argument(
+        "--images", type=int, default=SHOWN_IMAGES, help="at most so many (default %(default)s)"
+    )
     args = parser.parse_intermixed_args()
     config = load(args.config, args.overrides).config
     if args.images < 1:
         raise UserError(f"--images {args.images} must be at least 1")
     if not args.out.parent.is_dir():
         raise UserError(f"--out {args.out}: there is no folder {args.out.parent}")
-    batch, mix, classes = _load(config, args.step, args.micro_batch)
-    title = f"{config.name}, step {args.step}, micro-batch {args.micro_batch}: {describe(mix)}"
-    pixels = to_pixels(config, batch)
-    captions = [caption(row, classes) for row in shares(batch, len(classes))]
+    batch, classes = _load(config, args.step, args.micro_batch)
+    title, sheet = draw_batch(config, args.step, batch, classes, args.images)
     try:
-        draw_grid(pixels[: args.images], captions, title).save(args.out)
+        sheet.save(args.out)
     except (OSError, ValueError) as error:
         raise UserError(f"--out {args.out}: {error}") from None
     info(f"{title}\nwrote {args.out}")
     return 0
+
+
+def draw_batch(
+    config: Config, step: int, batch: "MicroBatch", classes: Sequence[str], most_images: int
+) -> tuple[str, Image.Image]:
+    """A title that says what was mixed, and the sheet of the first images of a micro-batch."""
+    from pipeline.data.augment.mixing import draw_mix
+
+    mix = draw_mix(config.augment, config.seed, step, batch.index)
+    title = f"{config.name}, step {step}, micro-batch {batch.index}: {describe(mix)}"
+    shown = replace(batch, images=batch.images[:most_images], targets=batch.targets[:most_images])
+    captions = [caption(row, classes) for row in shares(shown, len(classes))]
+    return title, draw_grid(to_pixels(config, shown), captions, title)
 
 
 def describe(mix: "Mix | None") -> str:
@@ -99,8 +114,7 @@ def draw_grid(pixels: NDArray[np.uint8], captions: Sequence[str], title: str) ->
     return sheet
 
 
-def _load(config: Config, step: int, index: int) -> "tuple[MicroBatch, Mix | None, list[str]]":
-    from pipeline.data.augment.mixing import draw_mix
+def _load(config: Config, step: int, index: int) -> "tuple[MicroBatch, list[str]]":
     from pipeline.data.loader import Loader
     from pipeline.device import open_device
     from pipeline.plan import make_plan, open_splits
@@ -115,8 +129,7 @@ def _load(config: Config, step: int, index: int) -> "tuple[MicroBatch, Mix | Non
             raise UserError(f"{flag} {value}: there are {count}, counted from 0")
     device = open_device(config, World())
     loader = Loader(config, plan, 0, device, train, val, np.zeros(0))
-    batch = next(loader.steps(step)).slots[index]
-    return batch, draw_mix(config.augment, config.seed, step, index), train.classes
+    return next(loader.steps(step)).slots[index], train.classes
 
 
 if __name__ == "__main__":

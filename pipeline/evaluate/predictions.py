@@ -1,7 +1,5 @@
 """A model's answers for every image of a split, without the training engine."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,21 +9,10 @@ from pipeline.config import Config
 from pipeline.data.evaluation import eval_batches
 from pipeline.data.images import Images
 from pipeline.data.mix import DTYPES, Normaliser
-from pipeline.evaluate.scores import Scores, batch_sums, mean_scores, top_classes
+from pipeline.evaluate.scores import Predictions, batch_sums, mean_scores, top_classes
 from pipeline.inference.model import logits_of
 from pipeline.log import ProgressLine
 from pipeline.shards import ShardSplit
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers for N images, in the order of their ids."""
-
-    scores: Scores
-    labels: NDArray[np.int64]
-    """(N,) the right classes."""
-    top: NDArray[np.int64]
-    """(N, 5) classes, the most likely first; fewer columns where the model has no 5."""
 
 
 def predict_split(
@@ -44,8 +31,9 @@ def predict_split(
     done = 0
     for batch in eval_batches(config, images, normalised, device, numbers):
         logits = logits_of(model, batch.images)
-        rows[batch.index] = batch_sums(logits, batch.targets)
-        top.append(top_classes(logits).cpu().numpy())
+        answers = top_classes(logits)
+        rows[batch.index] = batch_sums(logits, answers, batch.targets)
+        top.append(answers.cpu().numpy())
         done += len(batch.ids)
         progress.update(done)
     progress.close()

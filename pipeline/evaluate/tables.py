@@ -1,9 +1,8 @@
 """An evaluation as text: on the terminal, as JSON values, as CSV."""
 
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import UserError
+from pipeline.evaluate.csv_text import classes_csv
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.report import ClassScores, Confusion, worst_first
 from pipeline.inference.trained import Trained
@@ -22,12 +22,8 @@ _SHOWN = 10
 
 def write_csv(path: Path, rows: Sequence[ClassScores]) -> None:
     """All classes, one per line. Raises UserError where it cannot be written."""
-    names = [field.name for field in fields(rows[0])]
     try:
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
+        path.write_text(classes_csv(rows), newline="")
     except OSError as error:
         raise UserError(f"--csv {path}: {error.strerror}") from None
 

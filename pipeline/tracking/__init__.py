@@ -1,6 +1,7 @@
 """Tracking: training writes a journal; a process of its own carries it to MLflow."""
 
 from pipeline.tracking.lifecycle import EndStatus
+from pipeline.tracking.opening import open_tracker
 from pipeline.tracking.run_folder import (
     RunFolder,
     list_runs,
@@ -8,7 +9,7 @@ from pipeline.tracking.run_folder import (
     resolve_run,
     update_run_info,
 )
-from pipeline.tracking.tracker import Tracker, open_tracker
+from pipeline.tracking.tracker import Tracker
 
 __all__ = [
     "EndStatus",

@@ -16,10 +16,13 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.log import warn
+from pipeline.tracking.launches import RESUMED, read_launches
 from pipeline.tracking.locks import lock
 
 Record = dict[str, Any]
 
+EPOCH = "progress/epoch"
+_OF_AN_EVALUATION = "val/"
 _LOCK_WAIT_S = 15.0
 _TAIL_BLOCK_BYTES = 1 << 16
 
@@ -100,13 +103,15 @@ class Journal:
             raise
         self.unreadable = written.unreadable
         """Damaged lines found on opening; they are skipped by every reader."""
-        self.launches = sum(record["kind"] == "start" for record in written.records)
-        """How often the run had been started before."""
+        self.past = read_launches(written.records)
+        """The launches before."""
         self.params: dict[str, str] = {}
         """The settings as first written."""
         self._last_step: dict[str, int] = {}
         self._tags: dict[str, str] = {}
         self._datasets: list[Record] = []
+        self._evaluations: dict[int, dict[str, Any]] = {}
+        self._models: set[int] = set()
         for record in written.records:
             self._learn(record)
 
@@ -115,9 +120,14 @@ class Journal:
         """The latest step that any metric was written for; 0 before the first."""
         return max(self._last_step.values(), default=0)
 
-    def start(self, facts: Mapping[str, Any]) -> None:
-        """A process begins, or goes on, to train."""
-        self._append({"kind": "start", "step": self.last_step, **facts})
+    def start(self, facts: Mapping[str, Any]) -> Record:
+        """A process begins, or goes on, to train; returns the record."""
+        return self._append({"kind": "start", "step": self.last_step, **facts})
+
+    def resumed(self, step: int) -> None:
+        """Training goes on after ``step``; a tag that each launch writes."""
+        tags = {RESUMED: str(step)}
+        self._append({"kind": "tags", "step": self.last_step, "tags": tags})
 
     def metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Values at an optimizer step; keys already written for this step or a later one drop."""
@@ -157,6 +167,23 @@ class Journal:
         if dataset not in self._datasets:
             self._append({"kind": "dataset", "step": self.last_step, "dataset": dataset})
 
+    def model(self, step: int, folder: str, dataset: str) -> None:
+        """A best checkpoint is committed; written once, with what was journaled at its step.
+
+        folder: in the run's. dataset: what the metrics are of.
+        """
+        with self._mutex:
+            if step in self._models:
+                return
+            values = self._evaluations.get(step, {})
+            model = {
+                "folder": folder,
+                "epoch": values.get(EPOCH),
+                "metrics": {key: value for key, value in values.items() if key != EPOCH},
+                "dataset": dataset,
+            }
+            self._append_locked({"kind": "model", "step": step, "model": model})
+
     def end(self, status: str, summary: Mapping[str, Any]) -> None:
         """The process stops; on disk when this returns, if the disk takes it."""
         record = {"kind": "end", "step": self.last_step, "status": status}
@@ -174,16 +201,17 @@ class Journal:
                 warn(f"{self._path}: its last {len(self._unwritten)} bytes could not be written")
             self._file.close()
 
-    def _append(self, record: Record) -> None:
+    def _append(self, record: Record) -> Record:
         with self._mutex:
-            self._append_locked(record)
+            return self._append_locked(record)
 
-    def _append_locked(self, record: Record) -> None:
+    def _append_locked(self, record: Record) -> Record:
         record = {"kind": record["kind"], "t_ms": self._clock_ms(), **record}
         line = json.dumps(record, separators=(",", ":"), allow_nan=False)
         self._unwritten += line.encode() + b"\n"
         self._write()
         self._learn(record)
+        return record
 
     def _write(self) -> None:
         """What a full disk does not take waits in memory for the next record."""
@@ -203,6 +231,14 @@ class Journal:
         if record["kind"] == "metrics":
             for key in record["metrics"]:
                 self._last_step[key] = max(record["step"], self._last_step.get(key, 0))
+            if any(key.startswith(_OF_AN_EVALUATION) for key in record["metrics"]):
+                self._evaluations.setdefault(record["step"], {}).update(
+                    (key, value)
+                    for key, value in record["metrics"].items()
+                    if key.startswith((_OF_AN_EVALUATION, EPOCH))
+                )
+        elif record["kind"] == "model":
+            self._models.add(record["step"])
         elif record["kind"] == "params":
             self.params = record["params"] | self.params
         elif record["kind"] == "tags":

@@ -1,31 +1,106 @@
-"""Which version of the code runs."""
+"""Which code runs: its commit, what was changed since, and the snapshot that it runs from."""
 
+import json
 import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.durable import write_file
+from pipeline.tracking.redact import redact
+
+ORIGIN = "origin.json"
+"""In a snapshot of the code, which has no git: where it was taken from."""
+LOCK = "requirements.lock"
+"""Beside the packages of a checkout, and in its snapshots: the versions it is meant for."""
+MOST_BYTES = 1_000_000
+"""Of a diff that is kept."""
+
 _GIT_TIMEOUT_S = 10.0
+_SHOWN_UNTRACKED = 200
 
 
-def git_state(folder: Path) -> dict[str, str]:
-    """``git_commit`` (hex) and ``git_dirty`` (true, false) of the checkout around ``folder``.
+@dataclass(frozen=True)
+class Origin:
+    """Where code comes from; None is what git does not say."""
 
-    Empty where there is no checkout, as in a code snapshot, or no git.
+    git_commit: str | None = None
+    """Hex."""
+    is_dirty: bool | None = None
+    """Tracked files differ from the commit, or a package of the code has untracked ones."""
+    diff: str = ""
+    """Of a dirty checkout: without secrets, about MOST_BYTES at most."""
+    snapshot: str | None = None
+    """The hash that names the snapshot."""
+
+    def tags(self) -> dict[str, str]:
+        """git_commit, git_dirty (true, false) and snapshot, as far as they are known."""
+        dirty = None if self.is_dirty is None else str(self.is_dirty).lower()
+        texts = {
+            "git_commit": self.git_commit,
+            "git_dirty": dirty,
+            "snapshot": self.snapshot,
+        }
+        return {key: text for key, text in texts.items() if text is not None}
+
+
+def origin_of(root: Path) -> Origin:
+    """The origin of the code in ``root``, the folder that holds its packages.
+
+    A snapshot tells its own; else git is asked, and where it does not track the code, as in an
+    installed package, nothing is known.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    if changes is None:
-        return {"git_commit": commit}
-    return {"git_commit": commit, "git_dirty": "true" if changes else "false"}
+    try:
+        return Origin(**json.loads((root / ORIGIN).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None or _git(root, "ls-files", "--error-unmatch", "--", "pipeline") is None:
+        return Origin()
+    # Never a person's own diff program, colours or prefixes.
+    changes = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", ".")
+    untracked = _git(root, "ls-files", "--others", "--exclude-standard")
+    if changes is None or untracked is None:
+        return Origin(commit)
+    names = untracked.splitlines()
+    packages = {path.parent.name for path in root.glob("*/__init__.py")}
+    if not changes and not any(name.partition("/")[0] in packages for name in names):
+        return Origin(commit, is_dirty=False)
+    return Origin(commit, is_dirty=True, diff=diff_text(commit, changes, names))
+
+
+def write_origin(root: Path, origin: Origin) -> None:
+    """Let ``origin_of(root)`` be this one. Raises OSError."""
+    write_file(root / ORIGIN, json.dumps(asdict(origin)).encode())
+
+
+def diff_text(commit: str, changes: str, untracked: Sequence[str]) -> str:
+    """What is kept of a dirty checkout; ``git apply`` takes it, if nothing was cut off."""
+    head = [f"# since commit {commit}"]
+    if untracked:
+        head.append("# not tracked by git, only named here:")
+        head += [f"#   {name}" for name in untracked[:_SHOWN_UNTRACKED]]
+        more = len(untracked) - _SHOWN_UNTRACKED
+        head += [f"#   and {more:,} more"] if more > 0 else []
+    return redact(_bounded("\n".join([*head, changes]) + "\n"))
+
+
+def _bounded(text: str) -> str:
+    """Cut at the end of a line, so that no half of a secret is left over."""
+    content = text.encode()
+    if len(content) <= MOST_BYTES:
+        return text
+    kept = content[: content.rfind(b"\n", 0, MOST_BYTES) + 1]
+    left_out = len(content) - len(kept)
+    return f"{kept.decode()}# cut here: {left_out:,} of {len(content):,} bytes are left out\n"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints, without the last line's end; None where it fails or is missing."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    # Sources may be of any encoding.
+    return done.stdout.decode(errors="replace").rstrip("\n") if done.returncode == 0 else None

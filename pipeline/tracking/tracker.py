@@ -4,23 +4,23 @@ import os
 import shlex
 import subprocess
 import sys
-import uuid
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pipeline
-from pipeline.config import Config, dotted
-from pipeline.config.load import show
-from pipeline.log import info, warn
-from pipeline.tracking.journal import Journal, now_ms
-from pipeline.tracking.lifecycle import EndStatus, Process
-from pipeline.tracking.origin import git_state
+from pipeline.log import warn
+from pipeline.tracking.artifacts import Artifacts
+from pipeline.tracking.journal import Journal
+from pipeline.tracking.launches import Launch, gpu_hours, world_sizes
+from pipeline.tracking.lifecycle import EndStatus
 from pipeline.tracking.redact import redact
-from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
+from pipeline.tracking.run_folder import RunFolder, read_run_info
 from pipeline.tracking.sampler import Sampler
-from pipeline.tracking.store_uri import JOURNAL_ONLY, URI_VARIABLE, StoreUri, store_of_launch
-from pipeline.world import World
+from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri
+from pipeline.tracking.upload.scheduling import step_forward
 
 DRAIN_WAIT_S = 10.0
 """How long the end of a training waits for its upload, in seconds."""
@@ -30,7 +30,14 @@ class Tracker(Protocol):
     """What a run tells about itself. Nothing here waits for a network."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Values at an optimizer step; the first write of a key at a step counts."""
+        """Values at an optimizer step, if any; the first write of a key at a step counts.
+
+        What the run has cost so far is added to them: progress/gpu_hours.
+        """
+        ...
+
+    def resumed(self, step: int) -> None:
+        """Training goes on after this step; 0 at the start of a run."""
         ...
 
     def tags(self, tags: Mapping[str, str]) -> None:
@@ -39,6 +46,17 @@ class Tracker(Protocol):
 
     def dataset(self, name: str, split: str, digest: str, samples: int) -> None:
         """What is read: its name, split, digest (hex) and number of samples."""
+        ...
+
+    def model(self, step: int, folder: Path) -> None:
+        """The best checkpoint, which is committed; told again, it is the same one."""
+        ...
+
+    def artifact(self, name: str, content: Callable[[], bytes]) -> None:
+        """A file that tells of the run; only where it is written, ``content`` is called.
+
+        Where the file system refuses it, a warning says so.
+        """
         ...
 
     def end(self, status: EndStatus, summary: Mapping[str, float | str] | None = None) -> None:
@@ -57,10 +75,19 @@ class SilentTracker:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Nothing."""
 
+    def resumed(self, step: int) -> None:
+        """Nothing."""
+
     def tags(self, tags: Mapping[str, str]) -> None:
         """Nothing."""
 
     def dataset(self, name: str, split: str, digest: str, samples: int) -> None:
+        """Nothing."""
+
+    def model(self, step: int, folder: Path) -> None:
+        """Nothing."""
+
+    def artifact(self, name: str, content: Callable[[], bytes]) -> None:
         """Nothing."""
 
     def end(self, status: EndStatus, summary: Mapping[str, float | str] | None = None) -> None:
@@ -74,8 +101,20 @@ class SilentTracker:
 class JournalTracker:
     """Writes the journal, samples the machine, and keeps the uploader's process."""
 
-    def __init__(self, folder: RunFolder, journal: Journal, store: StoreUri | None):
+    def __init__(
+        self,
+        folder: RunFolder,
+        journal: Journal,
+        store: StoreUri | None,
+        launches: Sequence[Launch],
+        evaluated_split: str,
+    ):
+        """launches: of the run, the present one last. evaluated_split: what models are of."""
         self._folder, self._journal, self._store = folder, journal, store
+        self._artifacts = Artifacts(folder.artifacts)
+        *self._past, self._present = launches
+        self._began_s = time.monotonic()
+        self._evaluated_split = self._evaluated_on = evaluated_split
         self._step = journal.last_step
         self._ended = False
         self._sampler: Sampler | None = None
@@ -86,8 +125,16 @@ class JournalTracker:
         self._sampler = Sampler(node, every_s, lambda v: self._journal.system(v, self._step))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._journal.metrics(metrics, step)
-        self._step = max(step, self._step)
+        if metrics:
+            hours = (time.monotonic() - self._began_s) * self._present.world_size / 3600
+            cost = {"progress/gpu_hours": gpu_hours(self._past) + hours}
+            self._journal.metrics({**metrics, **cost}, step)
+            self._step = max(step, self._step)
+
+    def resumed(self, step: int) -> None:
+        self._present = replace(self._present, step=step)
+        self._journal.resumed(step)
+        self.tags({"world_sizes": world_sizes([*self._past, self._present])})
 
     def tags(self, tags: Mapping[str, str]) -> None:
         if tags:
@@ -95,6 +142,15 @@ class JournalTracker:
 
     def dataset(self, name: str, split: str, digest: str, samples: int) -> None:
         self._journal.dataset(name, split, digest, samples)
+        if split == self._evaluated_split:
+            self._evaluated_on = f"{name}-{split}"
+
+    def model(self, step: int, folder: Path) -> None:
+        place = folder.relative_to(self._folder.path)
+        self._journal.model(step, place.as_posix(), self._evaluated_on)
+
+    def artifact(self, name: str, content: Callable[[], bytes]) -> None:
+        self._artifacts.write(name, content())
 
     def end(self, status: EndStatus, summary: Mapping[str, float | str] | None = None) -> None:
         if self._ended:
@@ -117,9 +173,12 @@ class JournalTracker:
         experiment, run = known.get("mlflow_experiment_id"), known.get("mlflow_run_id")
         if experiment is None or run is None:
             return self._store.shown
-        return f"{self._store.shown}/#/experiments/{experiment}/runs/{run}"
+        # Without its last part, MLflow 3 opens a page for language models.
+        page = f"experiments/{experiment}/runs/{run}?workflowType=machine_learning"
+        return f"{self._store.shown}/#/{page}"
 
     def _drain(self, uploader: "subprocess.Popen[bytes]") -> None:
+        step_forward(uploader.pid)
         try:
             code = uploader.wait(DRAIN_WAIT_S)
         except subprocess.TimeoutExpired:
@@ -133,70 +192,9 @@ class JournalTracker:
         )
 
 
-def open_tracker(
-    run_folder: Path, config: Config, world: World, facts: Mapping[str, str]
-) -> Tracker:
-    """The tracker of this rank. On the main rank it opens the journal and starts the uploader.
-
-    ``facts`` are further tags, such as versions. Raises UserError on every rank for an unusable
-    MLflow address, and on the main rank where another process trains in this folder.
-    """
-    store = store_of_launch(config.tracking.uri, world.job_id, os.environ, Path.cwd())
-    if not world.is_main:
-        return SilentTracker()
-    folder = RunFolder(run_folder)
-    folder.logs.mkdir(parents=True, exist_ok=True)
-    journal = Journal(folder.journal)
-    if journal.unreadable:
-        warn(f"{folder.journal}: skipped {journal.unreadable} damaged lines")
-    code = git_state(Path(pipeline.__file__).parent)
-    _describe(folder, config, store, code)
-    process = Process.of(os.getpid())
-    assert process is not None
-    journal.start({"attempt": world.attempt, "process": process.as_json(), "job_id": world.job_id})
-    journal.settings({key: redact(show(value)) for key, value in dotted(config).items()})
-    place = {
-        "world_size": str(world.size),
-        "nodes": str(world.nodes),
-        "host": world.node_name,
-        "attempt": str(world.attempt),
-        "launches": str(journal.launches + 1),
-    }
-    place |= {"job_id": world.job_id} if world.job_id is not None else {}
-    tracker = JournalTracker(folder, journal, store)
-    tracker.tags(code | place | dict(facts))
-    tracker.sample_system(world.node_name, config.tracking.system_every_s)
-    if store is None:
-        reason = (
-            f"tracking.uri={JOURNAL_ONLY}"
-            if world.job_id is None
-            else "a Slurm job without a server"
-        )
-        info(f"MLflow: journal only ({reason}); to upload it: {sync_command(folder)}")
-    return tracker
-
-
 def sync_command(folder: RunFolder) -> str:
     """What a person types to upload what is missing."""
     return f"python -m pipeline.tracking sync {shlex.quote(str(folder.path))}"
-
-
-def _describe(
-    folder: RunFolder, config: Config, store: StoreUri | None, code: Mapping[str, str]
-) -> None:
-    """Write run.json; what names the run in MLflow is settled by the first start."""
-    known = read_run_info(folder.path)
-    facts: dict[str, object] = {
-        "run_key": known.get("run_key") or uuid.uuid4().hex,
-        "name": known.get("name") or config.name,
-        "experiment": known.get("experiment") or config.tracking.experiment,
-        "created_ms": known.get("created_ms") or now_ms(),
-        "git_commit": code.get("git_commit"),
-        "git_dirty": code.get("git_dirty") == "true",
-    }
-    if store is not None:
-        facts["tracking_uri"] = store.shown
-    update_run_info(folder.path, **facts)
 
 
 def _start_uploader(folder: RunFolder, store: StoreUri) -> "subprocess.Popen[bytes]":

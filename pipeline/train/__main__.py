@@ -20,7 +20,8 @@ def main() -> int:
     # Here, so that --help and mistakes in the config answer at once.
     from pipeline.train.loop import train
 
-    result = train(config, from_environment(), stop, command, {})
+    facts = {"launch_command": command}
+    result = train(config, from_environment(), stop, command, facts)
     return 0 if result.is_complete else stop.exit_code
 
 

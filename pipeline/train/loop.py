@@ -14,6 +14,7 @@ from pipeline.plan import due, make_plan, open_splits
 from pipeline.preempt import StopRequest
 from pipeline.tracking.claim import claim
 from pipeline.tracking.session import tracking
+from pipeline.train.exhibits import Exhibits
 from pipeline.train.faults import Faults
 from pipeline.train.meter import Meter
 from pipeline.train.start import join, start_model
@@ -32,8 +33,7 @@ def train(
     collective = join(config, world)
     splits = collective.all_or_error(lambda: open_splits(config))
     stage(config.data.stage_to, splits, copies=world.local_rank == 0)
-    train_split, val_split = splits
-    plan = make_plan(config, world.size, len(train_split), len(val_split))
+    plan = make_plan(config, world.size, *map(len, splits))
 
     model = start_model(config, device)
     optimizer = build_optimizer(model, config.optim, plan.lr_peak)
@@ -41,15 +41,14 @@ def train(
     # Only now: a config that cannot be built leaves no run behind.
     folder = collective.on_main(lambda: claim(config, splits))
     schedule = Schedule(config.optim, config.train, plan)
-    loader = Loader(config, plan, world.rank, device, train_split, val_split, model.drop_path_rates)
-    meter = Meter(plan, collective, device)
+    loader = Loader(config, plan, world.rank, device, *splits, model.drop_path_rates)
 
     with tracking(collective, folder, config, facts, splits) as tracker:
-        checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint)
+        checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint, tracker)
         faults = Faults(config.engine, collective, checkpoints)
+        exhibits = Exhibits(config, plan, splits, tracker)
         progress = checkpoints.restore(engine, loader.blank_images())
-        meter.resume(progress)
-        tracker.tags({"resumed_from_step": str(progress.step)})
+        meter = Meter(plan, collective, device, progress)
         view = View(config, plan, folder, world, progress.step)
         for step in loader.steps(progress.step):
             lr = schedule.lr(step.number)
@@ -58,15 +57,16 @@ def train(
             done, total, epoch = progress.step, plan.total_steps, plan.steps_per_epoch
             stopping, overdue = collective.agree(stop.requested, checkpoints.is_overdue)
             metrics: dict[str, float] = {}
-
             if due(done, config.tracking.every_steps, total):
                 metrics, progress = meter.collect(progress, lr)
                 tracker.tags(loader.bad_samples(collective))
             paused = meter.pause()
+            exhibits.batch(step)
             if due(done, config.evaluate.every_epochs * epoch, total):
-                scores = evaluate(engine, loader, collective)
-                metrics |= scores.metrics()
-                progress = evaluated(progress, scores.top1_of_best)
+                found = evaluate(engine, loader, collective)
+                metrics |= found.scores.metrics() | meter.axes(progress)
+                progress = evaluated(progress, found.scores.top1_of_best)
+                exhibits.answers(found, progress)
             tracker.log(metrics, done)
             if stopping or overdue or checkpoints.due(done, epoch, total):
                 checkpoints.save(engine, meter.carry(progress), must=stopping or done == total)

@@ -12,23 +12,25 @@ from pipeline.data.batches import Step
 from pipeline.engine import StepResult
 from pipeline.errors import DivergedError
 from pipeline.plan import Plan
+from pipeline.tracking.journal import EPOCH
 
 
 class Meter:
-    """Loss, speed and divergence since the last journal entry."""
+    """Loss, speed and divergence since the last journal entry.
 
-    def __init__(self, plan: Plan, collective: Collective, device: torch.device):
+    An interrupted run's sums are taken over; each rank holds those of its micro-batches.
+    """
+
+    def __init__(
+        self, plan: Plan, collective: Collective, device: torch.device, progress: Progress
+    ):
         self._plan = plan
         self._collective = collective
         # fp64 per micro-batch: the mean does not depend on who computed which.
         self._sums = torch.zeros(plan.micro_batches, dtype=torch.float64, device=device)
-        self._restart_clock()
-
-    def resume(self, progress: Progress) -> None:
-        """Take over the sums of an interrupted run; each rank holds those of its micro-batches."""
-        mine = list(self._plan.micro_batches_of(self._collective.world.rank))
         if progress.loss_sums:
-            sums = torch.tensor(progress.loss_sums, dtype=torch.float64, device=self._sums.device)
+            mine = list(plan.micro_batches_of(collective.world.rank))
+            sums = torch.tensor(progress.loss_sums, dtype=torch.float64, device=device)
             self._sums[mine] = sums[mine]
         self._restart_clock()
 
@@ -69,9 +71,7 @@ class Meter:
             "train/skipped_steps": float(progress.skipped_steps),
             "perf/img_per_s": images / seconds,
             "perf/data_wait_pct": 100 * self._wait_s / seconds,
-            "progress/epoch": progress.step / self._plan.steps_per_epoch,
-            "progress/images": float(progress.step * self._plan.global_batch),
-        }
+        } | self.axes(progress)
         if progress.loss_steps:
             metrics["train/loss"] = math.fsum(sums) / (len(sums) * progress.loss_steps)
         if self._grad_norm is not None:
@@ -79,6 +79,13 @@ class Meter:
         self._sums.zero_()
         self._restart_clock()
         return metrics, replace(progress, loss_sums=(), loss_steps=0)
+
+    def axes(self, progress: Progress) -> dict[str, float]:
+        """What curves can be drawn against beside the step."""
+        return {
+            EPOCH: progress.step / self._plan.steps_per_epoch,
+            "progress/images": float(progress.step * self._plan.global_batch),
+        }
 
     def pause(self) -> float:
         """A time to hand to ``go_on``: what lies between is no training time."""

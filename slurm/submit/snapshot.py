@@ -4,7 +4,11 @@ import hashlib
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
+
+from pipeline.durable import write_file
+from pipeline.tracking.origin import LOCK, origin_of, write_origin
 
 _PACKAGES = ("pipeline", "slurm", "data_prep")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -19,9 +23,18 @@ def snapshot_folder(folder: Path) -> Path:
 
 
 def take_snapshot(target: Path) -> None:
-    """Copy the code to ``target``, unless an earlier submission has done so."""
-    if target.is_dir():
-        return
+    """Copy the code to ``target``, unless an earlier submission has done so.
+
+    Where it comes from is noted anew: the same code may have been committed since.
+    """
+    if not target.is_dir():
+        _copy_to(target)
+    write_origin(target, replace(origin_of(_ROOT), snapshot=target.name))
+    if (_ROOT / LOCK).is_file():
+        write_file(target / LOCK, (_ROOT / LOCK).read_bytes())
+
+
+def _copy_to(target: Path) -> None:
     # Of its own: another launch may be taking the same one.
     temporary = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

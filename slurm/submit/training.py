@@ -6,13 +6,11 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, UserError
 from pipeline.log import warn
 from pipeline.tracking.locks import exclusive
-from pipeline.tracking.origin import git_state
 from pipeline.tracking.run_folder import RunFolder
 from slurm.job import TrainJob
 from slurm.records import JobRecord, Stage, note_job, read_jobs
@@ -48,7 +46,7 @@ def submit_training(prepared: Prepared, command: str, after: str | None = None) 
 
 def training_job(prepared: Prepared, command: str) -> TrainJob:
     """What runs in each task. command: what a person types to go on with the training."""
-    facts = git_state(Path(__file__).parent) | {"launch_command": command}
+    facts = {"launch_command": command}
     return TrainJob(prepared.loaded.config, prepared.request.cluster, command, facts)
 
 

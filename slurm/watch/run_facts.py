@@ -180,15 +180,19 @@ def read_journal_end(path: Path) -> tuple[Lifecycle, float | None]:
     try:
         with path.open("rb") as file:
             last = last_record(file, (b'"kind":"start"', b'"kind":"end"'))
-            evaluation = last_record(file, (b'"val/top1":',))
+            # The record of a model repeats those of its checkpoint.
+            evaluation = last_record(file, (b'"val/top1":',), kind="metrics")
     except FileNotFoundError:
         return lifecycle, None
     lifecycle.see([] if last is None else [last])
     return lifecycle, None if evaluation is None else metric_values(evaluation)["val/top1"]
 
 
-def last_record(file: BinaryIO, marks: Sequence[bytes]) -> Record | None:
-    """The last whole record that holds one of these; a journal is read backwards, in blocks."""
+def last_record(file: BinaryIO, marks: Sequence[bytes], kind: str | None = None) -> Record | None:
+    """The last whole record, of that kind if one is given, that holds one of the marks.
+
+    A journal is read backwards, in blocks.
+    """
     begin, rest = file.seek(0, os.SEEK_END), b""
     while begin > 0:
         end, begin = begin, max(0, begin - _BLOCK_BYTES)
@@ -199,19 +203,22 @@ def last_record(file: BinaryIO, marks: Sequence[bytes]) -> Record | None:
         rest = head + newline
         if begin and not newline:
             rest, lines = text, b""
-        if (found := _last_of(lines, marks)) is not None:
+        if (found := _last_of(lines, marks, kind)) is not None:
             return found
     return None
 
 
-def _last_of(lines: bytes, marks: Sequence[bytes]) -> Record | None:
+def _last_of(lines: bytes, marks: Sequence[bytes], kind: str | None) -> Record | None:
     end = lines.rfind(b"\n") + 1  # a line without its end is being written
     while (found := max(lines.rfind(mark, 0, end) for mark in marks)) >= 0:
         begin = lines.rfind(b"\n", 0, found) + 1
         try:
-            return json.loads(lines[begin : lines.index(b"\n", found)])
+            record = json.loads(lines[begin : lines.index(b"\n", found)])
         except ValueError:
-            end = begin  # damaged: the one before it
+            record = {}  # damaged: the one before it
+        if record and kind in (None, record.get("kind")):
+            return record
+        end = begin
     return None
 
 

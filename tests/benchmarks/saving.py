@@ -32,6 +32,7 @@ from pipeline.engine import Engine
 from pipeline.models.build import build_model
 from pipeline.optim import build_optimizer
 from pipeline.plan import make_plan
+from pipeline.tracking.tracker import SilentTracker
 from pipeline.world import World
 from tests.benchmarks.record import ROOT, summary, write_result
 
@@ -63,7 +64,9 @@ def main() -> None:
     engine.create_moments(images)
     with tempfile.TemporaryDirectory(dir=args.tmp) as folder:
         root = Path(folder)
-        checkpoints = Checkpoints(root / "checkpoints", collective, config.checkpoint)
+        checkpoints = Checkpoints(
+            root / "checkpoints", collective, config.checkpoint, SilentTracker()
+        )
         rounds = [
             one_round(checkpoints, engine, images, root, number)
             for number in range(1, args.rounds + 1)

@@ -12,6 +12,7 @@ from pipeline.checkpoint import Checkpoints, Progress
 from pipeline.collective import connect
 from pipeline.config.schema import CheckpointConfig
 from pipeline.errors import PipelineError
+from pipeline.tracking.tracker import SilentTracker
 from pipeline.world import World
 from tests.checkpoint.plain_engine import IMAGES, PlainEngine
 
@@ -23,7 +24,7 @@ def main(folder: Path, uid: int, step: int | None = None, how: str = "") -> None
         os.setuid(uid)
     engine = PlainEngine(0)
     try:
-        checkpoints = Checkpoints(folder, collective, CheckpointConfig())
+        checkpoints = Checkpoints(folder, collective, CheckpointConfig(), SilentTracker())
         restored = checkpoints.restore(engine, IMAGES).step
         if how == "read-only":
             folder.chmod(0o555)

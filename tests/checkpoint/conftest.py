@@ -8,6 +8,7 @@ import pytest
 from pipeline.checkpoint import Checkpoints, Progress
 from pipeline.collective import Collective, connect
 from pipeline.config.schema import CheckpointConfig
+from pipeline.tracking.tracker import SilentTracker
 from pipeline.world import World
 from tests.checkpoint.plain_engine import PlainEngine
 
@@ -26,7 +27,9 @@ def open_checkpoints(alone: Collective, tmp_path: Path) -> Open:
     """Those in ``folder``, as a launch opens them; settings are CheckpointConfig's."""
 
     def open_there(folder: Path = tmp_path / "checkpoints", **settings: object) -> Checkpoints:
-        return Checkpoints(folder, alone, CheckpointConfig.model_validate(settings))
+        return Checkpoints(
+            folder, alone, CheckpointConfig.model_validate(settings), SilentTracker()
+        )
 
     return open_there
 

@@ -18,6 +18,7 @@ from pipeline.checkpoint import Checkpoints, Progress
 from pipeline.checkpoint import folder as on_disk
 from pipeline.collective import Collective, connect
 from pipeline.config.schema import CheckpointConfig
+from pipeline.tracking.tracker import SilentTracker
 from pipeline.world import from_environment
 from tests.checkpoint.plain_engine import IMAGES, PlainEngine
 
@@ -71,7 +72,8 @@ def _halve(path: Path) -> None:
 
 def opened(folder: Path) -> tuple[Checkpoints, Collective]:
     collective = connect(from_environment(), "cpu", 60)
-    return Checkpoints(folder, collective, CheckpointConfig(keep_last=2)), collective
+    config = CheckpointConfig(keep_last=2)
+    return Checkpoints(folder, collective, config, SilentTracker()), collective
 
 
 def progress_of(step: int) -> Progress:

@@ -18,6 +18,7 @@ from pipeline.config.schema import Config
 from pipeline.data.batches import Step
 from pipeline.engine import Engine
 from pipeline.optim import Schedule
+from pipeline.tracking.tracker import SilentTracker
 from pipeline.world import from_environment
 from tests.dist.toy import config_of, engine_of, micro_batch_of, plan_of, steps_of
 
@@ -108,7 +109,9 @@ def main(folder: Path, case: str, seed: int) -> None:
     torch.set_num_threads(1)
     collective = connect(from_environment(), "cpu", 60)
     link = Link(case, seed, collective)
-    checkpoints = Checkpoints(folder / "checkpoints", collective, link.config.checkpoint)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", collective, link.config.checkpoint, SilentTracker()
+    )
     before = link.state()
     progress = checkpoints.restore(link.engine, link.images)
     found: dict[str, object] = {"step": progress.step}

@@ -166,7 +166,7 @@ def curve(run: Path) -> dict[str, dict[int, float]]:
         record = json.loads(line)
         if record["kind"] == "metrics":
             for key, value in record["metrics"].items():
-                if not key.startswith("perf/"):
+                if not key.startswith(("perf/", "progress/gpu_hours")):
                     assert record["step"] not in found.setdefault(key, {}), "a point came twice"
                     found[key][record["step"]] = value
     return found

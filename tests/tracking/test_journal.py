@@ -173,3 +173,38 @@ def test_one_process_at_a_time_writes_a_journal(tmp_path, monkeypatch):
         Journal(path)
     journal.close()
     Journal(path).close()
+
+
+def test_a_best_checkpoint_is_recorded_once_with_what_was_journaled_at_its_step(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.metrics({"train/loss": 2.0, "progress/epoch": 0.5}, 4)
+    journal.metrics({"val/top1": 40.0, "val/loss": math.nan, "progress/epoch": 1.0}, 8)
+    journal.metrics({"val/top1": 50.0, "progress/epoch": 2.0}, 16)
+    journal.close()
+    for step, folder in ((8, "checkpoints/step-00000008"), (16, "checkpoints/step-00000016")):
+        journal = Journal(path)
+        journal.model(8, "checkpoints/step-00000008", "digits-validation")
+        journal.model(step, folder, "digits-validation")
+        journal.close()
+    models = [r for r in read_journal(path).records if r["kind"] == "model"]
+    assert [(record["step"], record["model"]) for record in models] == [
+        (
+            8,
+            {
+                "folder": "checkpoints/step-00000008",
+                "epoch": 1.0,
+                "metrics": {"val/top1": 40.0, "val/loss": "NaN"},
+                "dataset": "digits-validation",
+            },
+        ),
+        (
+            16,
+            {
+                "folder": "checkpoints/step-00000016",
+                "epoch": 2.0,
+                "metrics": {"val/top1": 50.0},
+                "dataset": "digits-validation",
+            },
+        ),
+    ]

@@ -1,15 +1,20 @@
 """What training sees, and what must never be written down."""
 
 import json
+import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.tracking import read_run_info
+from pipeline.tracking import tracker as tracker_module
 from pipeline.tracking.journal import read_journal
+from pipeline.tracking.origin import Origin, write_origin
 from pipeline.world import World
 
 
@@ -26,6 +31,8 @@ def test_the_main_rank_writes_what_the_run_is(folder, start):
     assert kinds(folder) == ["start", "params", "tags", "dataset", "metrics", "end"]
     start_record, _, tags, _, _, end = read_journal(folder.journal).records
     assert start_record["attempt"] == 2
+    world = {key: start_record[key] for key in ("world_size", "nodes", "device")}
+    assert world == {"world_size": 4, "nodes": ["n1"], "device": "cuda"}
     assert {
         "python": "3.13.0",
         "world_size": "4",
@@ -33,6 +40,8 @@ def test_the_main_rank_writes_what_the_run_is(folder, start):
         "host": "n1",
         "attempt": "2",
         "launches": "1",
+        "node_list": "n1",
+        "seed": "42",
     }.items() <= tags["tags"].items()
     assert (end["status"], end["summary"], end["step"]) == ("FINISHED", {"best_top1": 98.5}, 3)
     info = read_run_info(folder.path)
@@ -53,6 +62,8 @@ def test_other_ranks_write_nothing(folder, start):
     tracker.log({"train/loss": 1.0}, 1)
     tracker.tags({"a": "b"})
     tracker.dataset("digits", "train", "ab", 1)
+    tracker.model(1, folder.checkpoints / "step-00000001")
+    tracker.artifact("batch.png", lambda: pytest.fail("made on a rank that does not write it"))
     tracker.end("FINISHED")
     assert tracker.link is None
     assert [path.name for path in folder.path.iterdir()] == ["config.resolved.yaml"]
@@ -94,6 +105,93 @@ def test_the_machine_is_sampled_with_at_most_six_numbers(folder, start):
     assert 0 < values["system/localhost/memory_pct"] < 100
     # end() comes last, or the sampler would write into a run that is over.
     assert kinds(folder)[-1] == "end"
+
+
+def test_what_a_run_has_cost_is_added_to_every_step(folder, start, monkeypatch):
+    clock = iter([100.0, 1900.0, 5000.0, 5900.0])
+    monkeypatch.setattr(tracker_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    first = start(world=World(0, 4, 0, 2))
+    first.log({}, 1)
+    first.log({"val/top1": 5.0}, 2)
+    first.end("REQUEUED")
+    lines = [json.loads(line) for line in folder.journal.read_text().splitlines()]
+    for record in lines[1:]:
+        record["t_ms"] = lines[0]["t_ms"] + 3_600_000
+    folder.journal.write_text("".join(json.dumps(record) + "\n" for record in lines))
+    second = start(world=World(0, 2, 0, 2))
+    second.log({"train/loss": 1.0}, 3)
+    second.end("FINISHED")
+    written = [r for r in read_journal(folder.journal).records if r["kind"] == "metrics"]
+    assert [(r["step"], r["metrics"]) for r in written] == [
+        (2, {"val/top1": 5.0, "progress/gpu_hours": 2.0}),
+        (3, {"train/loss": 1.0, "progress/gpu_hours": 4.0 + 0.5}),
+    ]
+
+
+def test_launches_add_up_to_the_runs_tags(folder, start):
+    cases = (("812", 0, 8, 0), ("812", 1, 4, 1200), ("815", 0, 4, 1200))
+    for job, attempt, size, step in cases:
+        world = World(0, size, 0, 4, attempt=attempt, job_id=job, node_name=f"n{size}")
+        tracker = start(world=world)
+        tracker.resumed(step)
+        tracker.log({"train/loss": 1.0}, 1208)
+        tracker.end("REQUEUED")
+    tags = {}
+    for record in read_journal(folder.journal).records:
+        tags |= record.get("tags", {})
+    assert {
+        "job_ids": "812, 815",
+        "node_list": "n8, n4",
+        "world_sizes": "8 from step 0, 4 from step 1200",
+        "requeues": "1",
+        "launches": "3",
+        "resumed_from_step": "1200",
+    }.items() <= tags.items()
+
+
+def test_a_model_is_of_the_split_that_is_evaluated(folder, start):
+    tracker = start()
+    tracker.dataset("digits", "validation", "ab" * 32, 355)
+    tracker.dataset("digits", "train", "cd" * 32, 1442)
+    tracker.log({"val/top1": 9.0}, 22)
+    tracker.model(22, folder.checkpoints / "step-00000022")
+    tracker.end("FINISHED")
+    model = next(r for r in read_journal(folder.journal).records if r["kind"] == "model")
+    assert model["model"]["folder"] == "checkpoints/step-00000022"
+    assert model["model"]["dataset"] == "digits-validation"
+
+
+def test_a_launch_leaves_what_it_runs_on_beside_the_journal(folder, start, tmp_path, monkeypatch):
+    code = tmp_path / "code/0123456789ab"
+    (code / "pipeline").mkdir(parents=True)
+    (code / "requirements.lock").write_text("torch==2.9.0\n")
+    write_origin(code, Origin("c0ffee", True, "+print()\n", "0123456789ab"))
+    monkeypatch.setattr("pipeline.__file__", str(code / "pipeline/__init__.py"))
+    start().end("FINISHED")
+    found = {path.name: path.read_text() for path in folder.artifacts.iterdir()}
+    assert found.keys() == {"environment.txt", "code.diff", "requirements.lock"}
+    assert found["code.diff"] == "+print()\n"
+    assert found["requirements.lock"] == "torch==2.9.0\n"
+    lines = found["environment.txt"].splitlines()
+    assert f"# python: {platform.python_version()}" in lines
+    assert f"torch=={version('torch')}" in lines
+    tags = next(r for r in read_journal(folder.journal).records if r["kind"] == "tags")["tags"]
+    assert (tags["git_commit"], tags["git_dirty"], tags["snapshot"]) == (
+        "c0ffee",
+        "true",
+        "0123456789ab",
+    )
+
+
+def test_a_disk_that_refuses_artifacts_is_warned_of_once(folder, start, capsys):
+    folder.artifacts.parent.mkdir(parents=True)
+    folder.artifacts.write_text("no folder")
+    tracker = start()
+    tracker.artifact("batch.png", lambda: b"picture")
+    tracker.log({"train/loss": 1.0}, 1)
+    tracker.end("FINISHED")
+    assert capsys.readouterr().err.count("cannot be written") == 1
+    assert kinds(folder)[-2:] == ["metrics", "end"]
 
 
 def test_training_imports_neither_mlflow_nor_torch():

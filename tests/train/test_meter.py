@@ -26,10 +26,15 @@ def collective() -> Iterator[Collective]:
     group.close()
 
 
+def meter_of(collective: Collective, progress: Progress) -> Meter:
+    plan = make_plan(CONFIG, 1, 100, 10)
+    return Meter(plan, collective, torch.device("cpu"), progress)
+
+
 def fed(collective: Collective, losses: list[tuple[float, bool]]) -> tuple[Meter, Progress]:
     """A meter after steps with these losses (of both micro-batches) and skip flags."""
-    meter = Meter(make_plan(CONFIG, 1, 100, 10), collective, torch.device("cpu"))
     progress = Progress()
+    meter = meter_of(collective, progress)
     for number, (loss, is_skipped) in enumerate(losses):
         result = StepResult(torch.tensor([loss, loss]), 1.0, is_skipped)
         progress = meter.add(progress, Step(number, [], 0.0), result)
@@ -58,8 +63,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(collective: Collecti
 def test_resumed_sums_continue_the_interval(collective: Collective) -> None:
     meter, progress = fed(collective, [(1.0, False), (2.0, False)])
     saved = meter.carry(progress)
-    after, _ = fed(collective, [])
-    after.resume(saved)
+    after = meter_of(collective, saved)
     last = StepResult(torch.tensor([6.0, 6.0]), None, False)
     progress = after.add(saved, Step(2, [], 0.0), last)
     assert after.collect(progress, 1e-3)[0]["train/loss"] == 3.0

@@ -84,7 +84,7 @@ class Runner:
             "ring_bytes": self._traffic.ring_bytes,
         }
         if self._task.evaluates:
-            facts |= asdict(evaluate(engine, self._batches.loader, self._collective))
+            facts |= asdict(evaluate(engine, self._batches.loader, self._collective).scores)
         found: dict[int, OneStep] = {}
         for number in self._task.states:
             probe.load_state(

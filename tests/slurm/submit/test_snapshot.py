@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.tracking.origin import LOCK, Origin, origin_of, write_origin
 from slurm.submit.snapshot import snapshot_folder, take_snapshot
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,3 +33,15 @@ def test_another_launch_may_be_faster(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "copyfile", overtaken)
     take_snapshot(target)
     assert list(tmp_path.iterdir()) == [target] and (target / "theirs").is_dir()
+
+
+def test_it_says_where_it_comes_from_as_of_the_last_submission(tmp_path: Path) -> None:
+    target = snapshot_folder(tmp_path)
+    take_snapshot(target)
+    found = origin_of(target)
+    assert found.snapshot == target.name
+    assert found.git_commit == origin_of(ROOT).git_commit
+    assert (target / LOCK).read_bytes() == (ROOT / LOCK).read_bytes()
+    write_origin(target, Origin("c0ffee", True, "what has been committed since", target.name))
+    take_snapshot(target)
+    assert origin_of(target).git_commit == found.git_commit

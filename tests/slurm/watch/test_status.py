@@ -383,8 +383,10 @@ def test_journals_are_read_from_their_end(made: Made) -> None:
     journal = Journal(made.folder.journal)
     journal.start({"attempt": 3, "process": None, "job_id": "12"})
     journal.settings(SETTINGS)
-    journal.metrics({"val/top1": 50.0}, 1)
-    for step in range(2, 40_000):  # some blocks of the reader
+    journal.metrics({"val/top1": 60.0}, 1)
+    journal.metrics({"val/top1": 50.0}, 2)
+    journal.model(1, "checkpoints/step-00000001", "digits-validation")
+    for step in range(3, 40_000):  # some blocks of the reader
         journal.metrics({"train/loss": 1.0, "perf/img_per_s": 100.0}, step)
     journal.close()
     assert made.folder.journal.stat().st_size > 3 << 20
