@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pipeline.config import load
+from pipeline.config.load import BASE_FLAG, BASE_HELP
 from pipeline.errors import STOPPED_EXIT_CODE, run_cli
 from pipeline.log import info
 from pipeline.tracking.run_folder import RunFolder
@@ -26,11 +28,19 @@ from slurm.submit.request import Prepared, Where, prepare
 from slurm.submit.site_profile import SITE_FLAGS, load_site
 from slurm.submit.time_limit import parse_minutes
 from slurm.submit.training import submit_training
+from slurm.watch.background_sync import sync_root_in_background
 from slurm.watch.run_lookup import typed
 
 
 def main() -> int:
     args = _parse()
+    code = _launch(args)
+    if not args.dry_run:
+        sync_root_in_background(load(args.configs[0], args.overrides, args.base).config.runs_root)
+    return code
+
+
+def _launch(args: argparse.Namespace) -> int:
     where = _where(args)
     command = shlex.join(["python", "slurm/launch.py", *sys.argv[1:]])
     if args.chain:
@@ -38,7 +48,7 @@ def main() -> int:
     if args.swept or len(args.configs) > 1:
         return launch_sweep(_sweep(args, where), args.dry_run, args.json)
     [config] = args.configs
-    prepared = prepare(config, args.overrides, where, args.dry_run)
+    prepared = prepare(config, args.overrides, where, args.dry_run, base=args.base)
     is_slurm = prepared.request.cluster == "slurm"
     is_finished = train_lacks(prepared.folder, prepared.plan.total_steps) is None
     if args.dry_run:
@@ -60,6 +70,7 @@ def _parse() -> argparse.Namespace:
         allow_abbrev=False,  # --seed is not --seeds
     )
     parser.add_argument("words", nargs="+", metavar="CONFIG | section.key=value", help=_WORDS)
+    parser.add_argument(BASE_FLAG, metavar="FILE", help=BASE_HELP)
     where = parser.add_argument_group("where it runs")
     where.add_argument(
         "--cluster",
@@ -218,7 +229,7 @@ def _chain(args: argparse.Namespace, where: Where, command: str) -> Chain:
     has_prep = "prep" in args.chain
 
     def prepare_it() -> Prepared:
-        return prepare(config, args.overrides, where, args.dry_run, makes_shards=has_prep)
+        return prepare(config, args.overrides, where, args.dry_run, has_prep, args.base)
 
     source = Source(args.source, tuple(args.shard_options or ()))
     return Chain(args.chain, source, prepare_it, command)
@@ -226,12 +237,13 @@ def _chain(args: argparse.Namespace, where: Where, command: str) -> Chain:
 
 def _sweep(args: argparse.Namespace, where: Where) -> Sweep:
     def prepare_it(variant: Variant) -> Prepared:
-        return prepare(variant.config_file, variant.overrides, where, args.dry_run)
+        file, overrides = variant.config_file, variant.overrides
+        return prepare(file, overrides, where, args.dry_run, base=args.base)
 
     def command(variant: Variant) -> str:
         return single_command(sys.argv[1:], args.configs, variant)
 
-    variants = expand(args.configs, args.overrides, args.swept)
+    variants = expand(args.configs, args.overrides, args.swept, args.base)
     return Sweep(variants, prepare_it, command, args.parallel)
 
 

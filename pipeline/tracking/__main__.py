@@ -3,18 +3,17 @@
 import argparse
 import json
 import os
-import shlex
-import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import PreflightError, UserError, run_cli
 from pipeline.log import info, warn
 from pipeline.tracking.run_folder import list_runs, read_run_info, resolve_run
-from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri, store_of_sync
+from pipeline.tracking.store_uri import URI_VARIABLE, store_of_sync
+from pipeline.tracking.ui import check_port, serve
 
 DEFAULT_PORT = 5000
+USUAL_ROOT = "runs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _sync(args)
     if args.verb == "open":
         return _open(args)
-    from pipeline.tracking.follow import follow
+    from pipeline.tracking.upload.follow import follow
 
     return follow(Path(args.run), args.parent)
 
@@ -40,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     look = verbs.add_parser("open", help="upload what is missing, then start the MLflow UI")
     look.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
     for verb in (sync, look):
-        verb.add_argument("--runs-root", default="runs", help="default: %(default)s")
+        verb.add_argument("--runs-root", default=USUAL_ROOT, help="default: %(default)s")
         verb.add_argument(
             "--uri", help=f"MLflow store; else the run's own, ${URI_VARIABLE}, sqlite:///mlflow.db"
         )
@@ -55,7 +54,7 @@ def _sync(args: argparse.Namespace) -> int:
     if bool(args.runs) == args.all:
         raise UserError("sync: name runs, or give --all; `python -m pipeline.tracking sync --help`")
     if args.all:
-        folders = list_runs(args.runs_root)
+        folders = _runs_under(args.runs_root)
         if not folders:
             raise UserError(f"sync --all: no runs under {args.runs_root}; see --runs-root")
     else:
@@ -70,7 +69,7 @@ def _sync(args: argparse.Namespace) -> int:
 
 def _upload(folders: list[Path], uri: str | None, as_json: bool = False) -> str:
     """Sync, tell what became of each run, and return what failed."""
-    from pipeline.tracking.sync import sync_runs
+    from pipeline.tracking.upload.sync import sync_runs
 
     results = sync_runs(folders, uri)
     if as_json:
@@ -90,51 +89,36 @@ def _upload(folders: list[Path], uri: str | None, as_json: bool = False) -> str:
 
 
 def _open(args: argparse.Namespace) -> int:
-    folders = list_runs(args.runs_root)
+    folders = _runs_under(args.runs_root)
     store = store_of_sync(args.uri, _latest_uri(folders), os.environ, Path.cwd())
     if not folders and store.sqlite_path is not None and not store.sqlite_path.is_file():
         raise UserError(
             f"open: no runs under {args.runs_root} and no {store.sqlite_path}; train first"
         )
+    if not store.is_http:
+        check_port(args.port)
     if failed := _upload(folders, args.uri):
         warn(f"not uploaded: {failed}")
     if store.is_http:
         print(store.shown)
         return 0
-    _ensure_free(args.port)
-    command = ui_command(store, args.port)
-    info(f"{shlex.join(command[2:])}\nhttp://127.0.0.1:{args.port} (Ctrl-C ends it)")
-    # MLflow's queue of evaluation jobs: nine processes that a look at training runs has no use for.
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    os.execv(sys.executable, command)
+    return serve(store, args.port)
 
 
-def _ensure_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                f"--port {port}: {error.strerror}; use another, such as {port + 1}"
-            ) from None
+def _runs_under(runs_root: str) -> list[Path]:
+    if runs_root != USUAL_ROOT and not Path(runs_root).is_dir():
+        raise UserError(f"--runs-root {runs_root}: there is no such folder; name one that has runs")
+    return list_runs(runs_root)
 
 
 def _latest_uri(folders: list[Path]) -> str | None:
     """The store of the run that was started last, unless the environment names one."""
-    if URI_VARIABLE in os.environ:
+    if os.environ.get(URI_VARIABLE):
         return None
     known = [read_run_info(folder) for folder in folders]
     stored = [facts for facts in known if facts.get("tracking_uri")]
     latest = max(stored, key=lambda facts: facts["created_ms"], default=None)
     return None if latest is None else latest["tracking_uri"]
-
-
-def ui_command(store: StoreUri, port: int) -> list[str]:
-    """The command that serves MLflow's UI of a local store on ``port`` of the loopback."""
-    # For one person; each further worker imports all of MLflow before the page opens.
-    ui = ["mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", *ui]
 
 
 if __name__ == "__main__":

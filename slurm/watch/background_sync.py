@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.log import warn
 from pipeline.tracking.locks import lock
-from pipeline.tracking.run_folder import read_json, read_run_info
+from pipeline.tracking.run_folder import list_runs, read_json, read_run_info
 from pipeline.tracking.store_uri import JOURNAL_ONLY
 from slurm.watch.answers import cache_folder
-from slurm.watch.run_facts import RunFacts, first_settings, written_s
+from slurm.watch.run_facts import RunFacts, first_settings, read_facts, written_s
 
 _EVERY_S = 60.0
 """Importing MLflow takes seconds of a login node that others use too."""
@@ -52,6 +53,12 @@ def sync_in_background(runs: Sequence[RunFacts]) -> str | None:
         )
         os.setpriority(os.PRIO_PROCESS, upload.pid, _NICENESS)
         return failure
+
+
+def sync_root_in_background(runs_root: str) -> None:
+    """The same for all runs in this folder; warns where the last upload failed."""
+    if failure := sync_in_background([read_facts(folder) for folder in list_runs(runs_root)]):
+        warn(f"the last upload to MLflow failed: {failure}")
 
 
 def is_behind(facts: RunFacts) -> bool:

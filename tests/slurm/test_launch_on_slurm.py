@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.tracking.run_folder import RunFolder
 from slurm.records import read_jobs
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -179,13 +179,22 @@ def test_all_mistakes_are_told_together(launch: Launch) -> None:
         assert part in done.stderr, done.stderr
 
 
-def test_a_run_goes_on_until_it_is_finished(launch: Launch, cluster: Cluster) -> None:
-    job = json.loads(launch("--json").stdout)["job_id"]
+def test_a_run_goes_on_until_it_is_finished(
+    launch: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    store = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+    job = json.loads(launch(store, "--json").stdout)["job_id"]
     cluster.wait(job, timeout_s=120)
-    again = launch("--json")
+    folder = RunFolder(tmp_path / "runs/small")
+    assert not folder.cursor.exists()  # a job leaves a SQLite file alone
+    again = launch(store, "--json", XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert again.returncode == 0 and not cluster.queue()
     assert "run small is finished (4 steps): nothing to do" in again.stderr
     assert json.loads(again.stdout)["job_id"] is None
+    # The login node brings what is missing, while its user goes on.
+    log = tmp_path / "cache/imagenet-pipeline/sync.log"
+    wait_until(lambda: "points to sqlite" in log.read_text(), 60, log.read_text)
+    assert (tmp_path / "mlflow.db").is_file()
     longer = launch("train.max_steps=5")
     assert longer.returncode == 0 and "it goes on after step 4" in longer.stderr, longer.stderr
 

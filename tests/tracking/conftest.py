@@ -12,8 +12,8 @@ import pipeline
 from pipeline.config import Config
 from pipeline.config.load import write_resolved
 from pipeline.tracking import RunFolder, open_tracker
-from pipeline.tracking.mlflow_store import MlflowStore
 from pipeline.tracking.store_uri import StoreUri
+from pipeline.tracking.upload.mlflow_store import MlflowStore
 from pipeline.world import World
 from tests.tracking.made_run import MadeRun
 from tests.tracking.servers import mlflow_server, postgres

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from pipeline.tracking import RunFolder, read_run_info, update_run_info
 from pipeline.tracking.journal import Journal
-from pipeline.tracking.sync import SyncResult, sync_runs
+from pipeline.tracking.upload.sync import SyncResult, sync_runs
 
 BEGAN_MS = 1_700_000_000_000
 DIGESTS = {"train": "ab" * 32, "validation": "cd" * 32}

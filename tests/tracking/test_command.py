@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from pipeline.errors import PreflightError, UserError
+from pipeline.errors import PreflightError, UserError, run_cli
 from pipeline.tracking import __main__ as command_module
-from pipeline.tracking.run_folder import update_run_info
-from pipeline.tracking.store_uri import StoreUri
+from tests.tracking.servers import Proxy, tls_listener
 
 
 def test_two_first_syncs_at_once_make_one_store_and_only_json_reaches_stdout(
@@ -34,15 +33,100 @@ def test_two_first_syncs_at_once_make_one_store_and_only_json_reaches_stdout(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mlflow.db", "mlruns", "runs"]
 
 
-def test_an_unreachable_server_is_one_message_and_exit_code_3(start, tmp_path, command):
+@pytest.fixture
+def tls_server(tmp_path):
+    with tls_listener(tmp_path) as uri:
+        yield uri
+
+
+@pytest.fixture
+def proxy():
+    proxy = Proxy("http://127.0.0.1:9")
+    proxy.up()
+    yield proxy
+    proxy.pass_on()
+    proxy.down()
+
+
+@pytest.mark.parametrize(
+    ("uri", "answer", "said"),
+    [
+        ("http://me:t0psecret@127.0.0.1:9", None, "does not answer (Connection refused)"),
+        ("http://no-such-host.invalid", None, "does not answer (Name or service not known)"),
+        ("proxy", 200, "answers with a page that is no data; it is no MLflow server, or asks"),
+        ("proxy", 404, "answers 404 Not Found; this is no MLflow server"),
+        ("proxy", 401, "answers 401 Unauthorized; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_P"),
+        ("proxy", 403, "answers 403 Forbidden; this user may not"),
+        ("proxy", 500, "answers 500 Internal Server Error"),
+        ("tls", None, "no secure connection (certificate verify failed: self-signed certificate)"),
+        (
+            "postgresql+psycopg2://me:t0psecret@127.0.0.1:9/mlflow",
+            None,
+            "failed: Connection refused",
+        ),
+        ("postgresql+no_such://127.0.0.1/mlflow", None, "Can't load plugin: sqlalchemy.dialects:"),
+        ("mysql+pymysql://127.0.0.1/mlflow", None, "install the driver of this database"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_one_line(
+    start, tmp_path, proxy, tls_server, monkeypatch, capsys, uri, answer, said
+):
     start().end("FINISHED")
-    done = command("sync", "--all", "--json", "--uri", "http://me:pw@127.0.0.1:9", cwd=tmp_path)
-    assert done.returncode == 3
-    assert [result["outcome"] for result in json.loads(done.stdout)] == ["failed"]
-    assert "MLflow at http://127.0.0.1:9: does not answer (Connection refused)" in done.stderr
-    assert "repeat the command" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "pw" not in done.stderr + done.stdout
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    proxy.status = answer
+    address = {"proxy": proxy.uri, "tls": tls_server}.get(uri, uri)
+    with pytest.raises(PreflightError) as caught:
+        command_module.main(["sync", "--all", "--json", "--uri", address])
+    text = str(caught.value)
+    assert said in text
+    assert text.startswith("digits: MLflow at ")
+    assert text.endswith(
+        "check the address (tracking.uri, $MLFLOW_TRACKING_URI, --uri) and repeat the command"
+    )
+    assert text.count("MLflow at") == 1 and "\n" not in text
+    out, err = capsys.readouterr()
+    assert [result["outcome"] for result in json.loads(out)] == ["failed"]
+    assert err == ""
+    assert "t0psecret" not in text + out
+
+
+def test_a_failed_sync_ends_with_exit_code_3(start, tmp_path, monkeypatch, capsys):
+    start().end("FINISHED")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: command_module.main(["sync", "digits", "--uri", "http://127.0.0.1:9"]))
+    assert caught.value.code == 3
+    err = capsys.readouterr().err
+    assert err.startswith("error: digits: MLflow at http://127.0.0.1:9: does not answer")
+    assert err.count("\n") == 1
+
+
+def test_a_run_that_is_not_there(start, tmp_path, tracking):
+    start().end("FINISHED")
+    done = tracking("sync", "digit", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: run 'digit': no run folder of this name under runs; did you mean digits?\n"
+    )
+
+
+def test_a_damaged_run_fails_alone(start, store, tmp_path, monkeypatch, capsys):
+    start().end("FINISHED")
+    (tmp_path / "runs" / "digits").rename(tmp_path / "runs" / "first")
+    start().end("FINISHED")
+    (tmp_path / "runs" / "first" / "run.json").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PreflightError, match=r"first: .*run.json: damaged JSON"):
+        command_module.main(["sync", "--all", "--uri", store.uri])
+    assert store.only_run().info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("verb", [["sync", "--all"], ["open"]])
+def test_a_runs_root_that_is_not_there(tmp_path, verb):
+    with pytest.raises(UserError, match=r"--runs-root .*nowhere: there is no such folder"):
+        command_module.main([*verb, "--runs-root", str(tmp_path / "nowhere")])
 
 
 def test_a_file_that_is_no_database_is_refused_at_once(start, tmp_path, monkeypatch):
@@ -59,31 +143,8 @@ def test_sync_wants_runs_or_all(arguments):
         command_module.main(["sync", *arguments])
 
 
-def test_open_uploads_and_starts_the_ui_of_the_runs_store(
-    start, store, tmp_path, monkeypatch, capsys
-):
-    start().end("FINISHED")
-    update_run_info(tmp_path / "runs" / "digits", tracking_uri=store.uri)
-    started = []
-    monkeypatch.delenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", raising=False)
-    monkeypatch.setattr(command_module.os, "execv", lambda _, command: started.append(command))
-    monkeypatch.chdir(tmp_path / "runs")
-    command_module.main(["open", "--runs-root", ".", "--port", "5055"])
-    assert started == [command_module.ui_command(StoreUri(store.uri), 5055)]
-    assert started[0][2:8] == ["mlflow", "ui", "--backend-store-uri", store.uri, "--port", "5055"]
-    assert store.only_run().info.status == "FINISHED"
-    assert "http://127.0.0.1:5055" in capsys.readouterr().err
-
-
-def test_open_without_runs_says_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(UserError, match="no runs under runs"):
-        command_module.main(["open"])
-
-
-def test_help_needs_neither_mlflow_nor_torch(tmp_path, command):
-    done = command("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+def test_help_needs_neither_mlflow_nor_torch(tmp_path, tracking):
+    done = tracking("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "pipeline.tracking" in imported

@@ -7,6 +7,11 @@ from pydantic import model_validator
 
 from pipeline.config.schema.section import Count, Free, Positive, Section
 
+# In front of the host, or in the query.
+_SECRET = re.compile(
+    r"//[^/\s]*@|[?&][^=&\s]*(password|passwd|token|secret|api_?key)[^=&\s]*=", re.IGNORECASE
+)
+
 
 class CheckpointConfig(Section):
     """When checkpoints are written and which stay."""
@@ -38,9 +43,9 @@ class TrackingConfig(Section):
     @model_validator(mode="after")
     def _no_secrets(self) -> Self:
         # The resolved config is written to the run folder and to MLflow.
-        if self.uri and re.search(r"//[^/@]*:[^/@]*@", self.uri):
+        if self.uri and _SECRET.search(self.uri):
             raise ValueError(
-                "uri must hold no password; set MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD"
+                "uri must hold no user, password or token; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             )
         return self

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from pipeline.tracking import RunFolder
-from pipeline.tracking import uploader as uploader_module
-from pipeline.tracking.batch import gather
-from pipeline.tracking.facts import RunFacts
-from pipeline.tracking.mlflow_store import NOTE_TAG
-from pipeline.tracking.note import note
 from pipeline.tracking.store_uri import StoreUri
-from pipeline.tracking.uploader import Uploader
+from pipeline.tracking.upload import uploader as uploader_module
+from pipeline.tracking.upload.batch import gather
+from pipeline.tracking.upload.facts import RunFacts
+from pipeline.tracking.upload.mlflow_store import NOTE_TAG
+from pipeline.tracking.upload.note import note
+from pipeline.tracking.upload.uploader import Uploader
 
 FOLDER = RunFolder(Path("/data/runs/my digits"))
 

@@ -2,9 +2,9 @@
 
 import shlex
 
-from pipeline.tracking.batch import Checkpoint
-from pipeline.tracking.facts import RunFacts
 from pipeline.tracking.run_folder import RunFolder
+from pipeline.tracking.upload.batch import Checkpoint
+from pipeline.tracking.upload.facts import RunFacts
 
 _COMMIT_LENGTH = 12
 _MOST_CHANGES = 10

@@ -4,14 +4,14 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.tracking import read_run_info
-from pipeline.tracking import uploader as uploader_module
-from pipeline.tracking.batch import gather
-from pipeline.tracking.cursor import Cursor
 from pipeline.tracking.journal import metric_values, read_journal
-from pipeline.tracking.mlflow_store import StoreUnavailable
 from pipeline.tracking.store_uri import StoreUri
-from pipeline.tracking.sync import sync_runs
-from pipeline.tracking.uploader import Uploader, uploading
+from pipeline.tracking.upload import uploader as uploader_module
+from pipeline.tracking.upload.batch import gather
+from pipeline.tracking.upload.cursor import Cursor
+from pipeline.tracking.upload.mlflow_store import StoreUnavailable
+from pipeline.tracking.upload.sync import sync_runs
+from pipeline.tracking.upload.uploader import Uploader, uploading
 
 
 def sync(folder, store):
@@ -250,7 +250,7 @@ def test_a_store_that_is_down_fails_all_its_runs_after_one_try(
         tries.append(1)
         raise StoreUnavailable("no answer")
 
-    monkeypatch.setattr("pipeline.tracking.sync.Uploader", down)
+    monkeypatch.setattr("pipeline.tracking.upload.sync.Uploader", down)
     results = sync_runs([folder.path] * 3, "http://127.0.0.1:9")
     assert [result.outcome for result in results] == ["failed"] * 3
     assert len(tries) == 1

@@ -1,12 +1,12 @@
 """The MLflow side of the upload."""
 
-from pipeline.tracking.mlflow_store.connection import (
+from pipeline.tracking.upload.mlflow_store.connection import (
     StoreLacks,
     StoreRefused,
     StoreUnavailable,
 )
-from pipeline.tracking.mlflow_store.models import BestCheckpoint, DatasetName
-from pipeline.tracking.mlflow_store.writing import (
+from pipeline.tracking.upload.mlflow_store.models import BestCheckpoint, DatasetName
+from pipeline.tracking.upload.mlflow_store.writing import (
     NOTE_TAG,
     RUN_KEY_TAG,
     TAG_LENGTH,

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.tracking.batch import DIGEST_LENGTH, Checkpoint
-from pipeline.tracking.facts import RunFacts
-from pipeline.tracking.mlflow_store import BestCheckpoint, DatasetName
 from pipeline.tracking.redact import redact
 from pipeline.tracking.run_folder import RunFolder
+from pipeline.tracking.upload.batch import DIGEST_LENGTH, Checkpoint
+from pipeline.tracking.upload.facts import RunFacts
+from pipeline.tracking.upload.mlflow_store import BestCheckpoint, DatasetName
 
 COMMITTED = "COMMITTED"
 """The list of a checkpoint's files, written last; see ``pipeline.checkpoint.folder``."""

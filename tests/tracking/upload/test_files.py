@@ -6,15 +6,15 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from pipeline.tracking import files as files_module
-from pipeline.tracking.batch import Point
-from pipeline.tracking.cursor import Cursor
-from pipeline.tracking.curves import pictures
-from pipeline.tracking.facts import RunFacts
-from pipeline.tracking.files import CURVES_EVERY_S, RunFiles
-from pipeline.tracking.mlflow_store import MlflowStore, StoreRefused, StoreUnavailable
 from pipeline.tracking.store_uri import StoreUri
-from pipeline.tracking.uploader import Uploader
+from pipeline.tracking.upload import files as files_module
+from pipeline.tracking.upload.batch import Point
+from pipeline.tracking.upload.cursor import Cursor
+from pipeline.tracking.upload.curves import pictures
+from pipeline.tracking.upload.facts import RunFacts
+from pipeline.tracking.upload.files import CURVES_EVERY_S, RunFiles
+from pipeline.tracking.upload.mlflow_store import MlflowStore, StoreRefused, StoreUnavailable
+from pipeline.tracking.upload.uploader import Uploader
 
 CURVES = ["accuracy", "learning_rate", "loss"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.errors import PreflightError
 from pipeline.tracking.locks import exclusive
-from pipeline.tracking.mlflow_store.reasons import reason
 from pipeline.tracking.store_uri import StoreUri
+from pipeline.tracking.upload.mlflow_store.reasons import reason
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
 

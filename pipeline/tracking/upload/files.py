@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.log import warn
-from pipeline.tracking.batch import gather
-from pipeline.tracking.best_models import FILE_NAME, checkpoint_json, model_key
-from pipeline.tracking.cursor import Cursor, FileMark
-from pipeline.tracking.curves import pictures
-from pipeline.tracking.facts import RunFacts
 from pipeline.tracking.journal import read_journal
-from pipeline.tracking.mlflow_store import MlflowStore, StoreRefused, StoreUnavailable
 from pipeline.tracking.redact import redact
 from pipeline.tracking.run_folder import RunFolder
+from pipeline.tracking.upload.batch import gather
+from pipeline.tracking.upload.best_models import FILE_NAME, checkpoint_json, model_key
+from pipeline.tracking.upload.cursor import Cursor, FileMark
+from pipeline.tracking.upload.curves import pictures
+from pipeline.tracking.upload.facts import RunFacts
+from pipeline.tracking.upload.mlflow_store import MlflowStore, StoreRefused, StoreUnavailable
 
 CURVES_EVERY_S = 300.0
 """Between two makings of the pictures while the run is at work, in seconds."""

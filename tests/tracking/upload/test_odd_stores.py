@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from pipeline.tracking.mlflow_store import MlflowStore, StoreRefused
 from pipeline.tracking.store_uri import StoreUri
-from pipeline.tracking.uploader import FolderUnwritable, Uploader, uploading
+from pipeline.tracking.upload.mlflow_store import MlflowStore, StoreRefused
+from pipeline.tracking.upload.uploader import FolderUnwritable, Uploader, uploading
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.tracking.batch import Batch, Checkpoint, RunState
+from pipeline.tracking.upload.batch import Batch, Checkpoint, RunState
 
 _BEST_OF = ("val/ema_top1", "val/top1")
 """What decides which checkpoint is the best: the weights' average's, where one is kept."""

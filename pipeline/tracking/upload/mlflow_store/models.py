@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.tracking.mlflow_store.connection import Connection
+from pipeline.tracking.upload.mlflow_store.connection import Connection
 
 MODEL_KEY_TAG = "pipeline.model_key"
 MODEL_TYPE = "checkpoint"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.log import warn
-from pipeline.tracking.mlflow_store import StoreUnavailable
 from pipeline.tracking.run_folder import read_json, write_json
+from pipeline.tracking.upload.mlflow_store import StoreUnavailable
 
 _CHECK_BYTES = 256
 _FORMAT = 2

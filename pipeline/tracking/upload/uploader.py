@@ -12,15 +12,17 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.log import warn
-from pipeline.tracking.batch import Batch, RunState, gather, lost_state
-from pipeline.tracking.best_models import best_models, check_of
-from pipeline.tracking.cursor import Cursor, FolderUnwritable, sync_file, writing
-from pipeline.tracking.facts import RunFacts
-from pipeline.tracking.files import RunFiles
 from pipeline.tracking.journal import now_ms, read_journal
 from pipeline.tracking.lifecycle import Lifecycle
 from pipeline.tracking.locks import lock
-from pipeline.tracking.mlflow_store import (
+from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
+from pipeline.tracking.store_uri import StoreUri
+from pipeline.tracking.upload.batch import Batch, RunState, gather, lost_state
+from pipeline.tracking.upload.best_models import best_models, check_of
+from pipeline.tracking.upload.cursor import Cursor, FolderUnwritable, sync_file, writing
+from pipeline.tracking.upload.facts import RunFacts
+from pipeline.tracking.upload.files import RunFiles
+from pipeline.tracking.upload.mlflow_store import (
     NOTE_TAG,
     TAG_LENGTH,
     MlflowRun,
@@ -28,9 +30,7 @@ from pipeline.tracking.mlflow_store import (
     StoreLacks,
     StoreRefused,
 )
-from pipeline.tracking.note import note, note_check
-from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
-from pipeline.tracking.store_uri import StoreUri
+from pipeline.tracking.upload.note import note, note_check
 
 __all__ = ["FolderUnwritable", "RunDeleted", "Uploaded", "Uploader", "uploading"]
 

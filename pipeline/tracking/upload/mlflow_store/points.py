@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.tracking.batch import Point
-from pipeline.tracking.mlflow_store.connection import Connection
+from pipeline.tracking.upload.batch import Point
+from pipeline.tracking.upload.mlflow_store.connection import Connection
 
 _PER_REQUEST = 1000
 

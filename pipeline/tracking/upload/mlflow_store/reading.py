@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tracking.mlflow_store.connection import Connection, StoreRefused
-from pipeline.tracking.mlflow_store.writing import RUN_KEY_TAG
 from pipeline.tracking.store_uri import StoreUri
+from pipeline.tracking.upload.mlflow_store.connection import Connection, StoreRefused
+from pipeline.tracking.upload.mlflow_store.writing import RUN_KEY_TAG
 
 _RUNS_PER_REQUEST = 1000
 _REQUESTS_AT_ONCE = 8

@@ -10,7 +10,7 @@ from mlflow.exceptions import RestException
 
 from pipeline.tracking import read_run_info, update_run_info
 from pipeline.tracking.store_uri import StoreUri
-from pipeline.tracking.uploader import Uploader
+from pipeline.tracking.upload.uploader import Uploader
 
 
 def test_each_best_checkpoint_is_a_model_of_its_run(made, any_uri):

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from pipeline.charts import Line, line_chart
-from pipeline.tracking.batch import Point
+from pipeline.tracking.upload.batch import Point
 
 
 class _Picture(NamedTuple):

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.tracking.batch import DIGEST_LENGTH, RunState
-from pipeline.tracking.mlflow_store.connection import Connection, StoreUnavailable
-from pipeline.tracking.mlflow_store.models import BestCheckpoint, ModelShelf
-from pipeline.tracking.mlflow_store.points import PointLog
-from pipeline.tracking.mlflow_store.reasons import cut
 from pipeline.tracking.store_uri import StoreUri
+from pipeline.tracking.upload.batch import DIGEST_LENGTH, RunState
+from pipeline.tracking.upload.mlflow_store.connection import Connection, StoreUnavailable
+from pipeline.tracking.upload.mlflow_store.models import BestCheckpoint, ModelShelf
+from pipeline.tracking.upload.mlflow_store.points import PointLog
+from pipeline.tracking.upload.mlflow_store.reasons import cut
 
 RUN_KEY_TAG = "pipeline.run_key"
 NOTE_TAG = "mlflow.note.content"
