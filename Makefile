@@ -17,7 +17,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 # Where `make cluster` keeps its files; sockets want a short path.
 CLUSTER := $(CURDIR)/.cluster
 
-.PHONY: help demo test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity chaos cluster cluster-down clean
+.PHONY: help demo ablations test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity chaos cluster cluster-down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,16 @@ demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train tw
 	say $$launch name=digits-identity-$$dtype model.metaformer.token_mixers=identity
 	say python -m pipeline.compare digits-pooling-$$dtype digits-identity-$$dtype
 	printf '\nto see the curves in MLflow: $(BIN)/python -m pipeline.tracking open\n'
+
+ablations: $(INSTALLED)  ## the paper's Table 5 in small, on handwritten digits (15 minutes)
+	@say() { printf '\n$$ %s\n' "$$*"; "$$@"; }
+	export PATH="$(CURDIR)/$(BIN):$$PATH"
+	base=configs/miniature.yaml
+	say python data_prep/digits.py .demo/digits
+	say python data_prep/shard.py .demo/digits
+	say python slurm/launch.py --cluster local --base $$base configs/ablations/*.yaml
+	say python -m pipeline.compare --paper table5 --base $$base --svg .demo/ablations.svg
+	printf '\nto see the curves in MLflow: %s\n' "python -m pipeline.tracking sync runs/miniature-*"
 
 test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
@@ -91,8 +101,8 @@ format: $(INSTALLED)  ## put the code in its format and fix what can be fixed
 	@$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## delete the demo's images, shards and runs, and caches; other runs stay
-	@rm -rf .demo shards/digits runs/digits-pooling-* runs/digits-identity-*
+clean:  ## delete the demos' images, shards and runs, and caches; other runs stay
+	@rm -rf .demo shards/digits runs/digits-pooling-* runs/digits-identity-* runs/miniature-*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +
 

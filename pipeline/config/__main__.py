@@ -4,7 +4,7 @@ import argparse
 import json
 
 from pipeline.config.flatten import dotted
-from pipeline.config.load import load, show
+from pipeline.config.load import BASE_HELP, load, show
 from pipeline.errors import run_cli
 
 
@@ -12,9 +12,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.config", description=__doc__)
     parser.add_argument("file", help="config file, such as configs/m48.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--base", metavar="FILE", help=BASE_HELP)
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     args = parser.parse_args()
-    loaded = load(args.file, args.overrides)
+    loaded = load(args.file, args.overrides, args.base)
     settings = dotted(loaded.config)
     if args.json:
         rows = {

@@ -1,6 +1,7 @@
 """Files and command line to one Config, and one report of everything that is wrong.
 
 Precedence: schema defaults < the ``extends`` parent < the file < ``section.key=value``.
+With a base, it takes the place of the parent: what the file itself says is tried on another config.
 """
 
 import difflib
@@ -21,6 +22,8 @@ from pipeline.errors import UserError
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
+BASE_FLAG = "--base"
+BASE_HELP = "build on this config instead of what the file extends; the name becomes BASE-CONFIG"
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,20 @@ class Loaded:
     places: dict[str, str]
 
 
-def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
+def load(path: Path | str, overrides: Sequence[str] = (), base: Path | str | None = None) -> Loaded:
     """Read a config file with its parents and ``section.key=value`` overrides.
 
-    Raises UserError that lists every problem found, each with its place and remedy.
+    base: a config, with its own parents, that takes the place of what the file extends; the name
+    becomes ``<base's>-<file's>``. Raises UserError that lists every problem found, each with its
+    place and remedy.
     """
     path = Path(path)
     problems: list[str] = []
-    leaves = {"name": Leaf(path.stem, "file name")}
-    leaves |= _with_parents(path, problems, [])
-    return _checked(str(path), leaves, overrides, problems)
+    if base is None:
+        leaves = _named(path, _with_parents(path, problems, []))
+        return _checked(str(path), leaves, overrides, problems)
+    leaves = _on_base(path, Path(base), problems)
+    return _checked(f"{path} on {base}", leaves, overrides, problems)
 
 
 def load_settings(settings: Mapping[str, Any], place: str, overrides: Sequence[str] = ()) -> Loaded:
@@ -99,6 +106,21 @@ def _checked(
         raise UserError(f"{source}: {count} problem{'s' * (count > 1)}{listed}")
     places = {key: leaves[key].place if key in leaves else DEFAULT for key in dotted(config)}
     return Loaded(config, places)
+
+
+def _named(path: Path, leaves: dict[str, Leaf]) -> dict[str, Leaf]:
+    return {"name": Leaf(path.stem, "file name")} | leaves
+
+
+def _on_base(path: Path, base: Path, problems: list[str]) -> dict[str, Leaf]:
+    if not base.is_file():
+        raise UserError(f"{BASE_FLAG} {base}: no such file; name a config to build {path} on")
+    below = _named(base, _with_parents(base, problems, []))
+    own = _named(path, read_tree(path, problems))
+    own.pop("extends", None)
+    # Runs of the same file on its own parent, or on another base, are others.
+    own["name"] = Leaf(f"{below['name'].value}-{own['name'].value}", BASE_FLAG)
+    return below | own
 
 
 def _with_parents(path: Path, problems: list[str], children: list[Path]) -> dict[str, Leaf]:

@@ -58,6 +58,7 @@ class FollowUp(_Row):
     """A model of the follow-up paper, built by model.name."""
 
     name: str
+    drop_path: float
     parameters_m: float
     frozen_m: float = 0.0
     macs_g: float
@@ -76,9 +77,11 @@ class Figures(_Row):
     """Table 5; the first is its baseline."""
     peers: list[Peer]
     """Table 2."""
+    follow_up_crop_pct: float
     follow_up: list[FollowUp]
     longer_training: dict[int, float]
     """Table 7: epochs of S12 to top-1."""
+    train_images: int
     timm_top1: dict[str, float]
     """timm's own evaluation of the released weights."""
     detection: list[dict[str, Any]] = Field(min_length=1)

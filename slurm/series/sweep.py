@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.config import Config, Loaded, load
 from pipeline.config.flatten import dotted
-from pipeline.config.load import show
+from pipeline.config.load import BASE_FLAG, show
 from pipeline.config.yaml_tree import parse_value
 from pipeline.errors import PipelineError, UserError
 
@@ -99,22 +99,25 @@ def parse_sweep(text: str) -> tuple[str, tuple[str, ...]]:
     return key, typed
 
 
-def expand(files: Sequence[str], overrides: Sequence[str], swept: Swept) -> list[Variant]:
+def expand(
+    files: Sequence[str], overrides: Sequence[str], swept: Swept, base: str | None = None
+) -> list[Variant]:
     """Every file with every seed and every point of the grid, loaded and named.
 
-    All go to the MLflow experiment of the first. Raises UserError that lists the problems of all.
+    base: as of ``load``, for all files. All go to the MLflow experiment of the first. Raises
+    UserError that lists the problems of all.
     """
     _refuse_contradictions(overrides, swept)
-    bases = each(files, lambda file: load(file, overrides).config, names=files)
+    firsts = each(files, lambda file: load(file, overrides, base).config, names=files)
     wanted: list[tuple[str, tuple[str, ...], str]] = []
-    for file, base in zip(files, bases, strict=True):
-        experiment = bases[0].tracking.experiment
-        moved = [] if base.tracking.experiment == experiment else [f"{_EXPERIMENT}={experiment}"]
-        for settings in _points(base.seed, swept):
+    for file, first in zip(files, firsts, strict=True):
+        experiment = firsts[0].tracking.experiment
+        moved = [] if first.tracking.experiment == experiment else [f"{_EXPERIMENT}={experiment}"]
+        for settings in _points(first.seed, swept):
             extra = [f"{key}={value}" for key, value in settings]
-            extra += [f"name={base.name}{_suffix(settings)}"] if settings else []
-            wanted.append((file, (*overrides, *moved, *extra), base.name))
-    loaded = each(wanted, lambda run: load(run[0], run[1]), names=[run[0] for run in wanted])
+            extra += [f"name={first.name}{_suffix(settings)}"] if settings else []
+            wanted.append((file, (*overrides, *moved, *extra), first.name))
+    loaded = each(wanted, lambda run: load(run[0], run[1], base), names=[run[0] for run in wanted])
     variants = [Variant(*run, one) for run, one in zip(wanted, loaded, strict=True)]
     _refuse_twins(variants)
     return variants
@@ -172,13 +175,14 @@ def departures(configs: Sequence[Config]) -> list[dict[str, str]]:
 def single_command(arguments: Sequence[str], files: Sequence[str], variant: Variant) -> str:
     """What launches one of the runs alone; arguments: those of the command for all of them."""
     flags: list[str] = []
-    is_value = False
+    before = ""
     for word in arguments:
-        is_ours = word.partition("=")[0] in _FLAGS
-        is_known = word in files or word in variant.overrides
-        if not (is_value or is_ours or is_known or word == "--json"):
+        is_ours = word.partition("=")[0] in _FLAGS or before in _FLAGS
+        # The base may be one of the files as well.
+        is_known = (word in files or word in variant.overrides) and before != BASE_FLAG
+        if not (is_ours or is_known or word == "--json"):
             flags.append(word)
-        is_value = is_ours and "=" not in word
+        before = word
     words = [variant.config_file, *variant.overrides, *flags]
     return shlex.join(["python", "slurm/launch.py", *words])
 

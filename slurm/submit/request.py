@@ -64,13 +64,14 @@ def prepare(
     where: Where,
     is_dry_run: bool,
     makes_shards: bool = False,
+    base: str | None = None,
 ) -> Prepared:
     """Check all that can be checked before a job runs, but for other jobs of the same run.
 
-    makes_shards: another job does so before this one starts. Raises PipelineError that names all
-    that is wrong; writes nothing.
+    makes_shards: another job does so before this one starts. base: as of ``load``. Raises
+    PipelineError that names all that is wrong; writes nothing.
     """
-    loaded = load(config_path, overrides)
+    loaded = load(config_path, overrides, base)
     where = replace(where, cluster=_cluster(where, loaded.config, is_dry_run))
     config, attempts = loaded.config, Attempts()
     partition = None

@@ -10,8 +10,8 @@ from pipeline.compare.reading.from_mlflow import last_journaled_step
 from pipeline.compare.reading.selection import Wanted, select_runs
 from pipeline.errors import UserError
 from pipeline.tracking.journal import Journal
-from pipeline.tracking.mlflow_store import StoreRefused, StoreUnavailable
-from pipeline.tracking.sync import sync_runs
+from pipeline.tracking.upload.mlflow_store import StoreRefused, StoreUnavailable
+from pipeline.tracking.upload.sync import sync_runs
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,9 @@ def test_groups_are_whole() -> None:
     for family in ("identityformer", "randformer", "poolformerv2"):
         top1 = [model.top1 for model in paper.follow_up if model.name.startswith(family)]
         assert len(top1) == 5 and top1 == sorted(top1)
+    # Its training scripts drop paths as the first paper does.
+    peaks = {model.name.lower(): model.settings["model.drop_path"] for model in paper.sizes}
+    assert all(model.drop_path == peaks[model.name[-3:]] for model in paper.follow_up)
 
 
 def test_reading_them_takes_no_torch() -> None:

@@ -15,7 +15,7 @@ from pipeline.tracking.lifecycle import Status
 from pipeline.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from pipeline.tracking.mlflow_store.reading import MetricHistory, StoredRun
+    from pipeline.tracking.upload.mlflow_store.reading import MetricHistory, StoredRun
 
 _WORLD_FROM_STEP = re.compile(r"(\d+) from step (\d+)")
 _SECONDS_PER_HOUR = 3600.0

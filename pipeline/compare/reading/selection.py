@@ -133,7 +133,7 @@ def _from_folders(want: Wanted) -> list[Run]:
 
 def _from_store(want: Wanted) -> list[Run]:
     from pipeline.compare.reading.from_mlflow import read_stored
-    from pipeline.tracking.mlflow_store.reading import StoreReader
+    from pipeline.tracking.upload.mlflow_store.reading import StoreReader
 
     store = store_of_sync(want.store or None, None, os.environ, Path.cwd())
     reader = StoreReader(store)

@@ -45,8 +45,7 @@ def _alone(group: Group) -> str:
 def _lead(leader: Group, second: Group, is_of_many: bool) -> str:
     ours, theirs = leader.best_top1, second.best_top1
     assert ours is not None and theirs is not None
-    # The difference of what is printed, or the reader's subtraction disagrees.
-    gap = round(ours.mean, 2) - round(theirs.mean, 2)
+    gap = ours.mean - theirs.mean
     pair = f"({_with_n(ours)} vs {_with_n(theirs)})"
     if not round(gap, 2):
         return f"{leader.label} and {second.label} are level in top-1 {pair}"
@@ -74,7 +73,8 @@ def _cost(leader: Group, second: Group) -> str:
     ratio = ours.mean / theirs.mean
     if abs(ratio - 1) < _EQUAL_COST:
         return f"at the same cost ({hours_text(ours)} {label})"
-    return f"at {ratio:.2g} times the cost ({hours_text(ours)} vs {hours_text(theirs)} {label})"
+    times = f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
+    return f"at {times} times the cost ({hours_text(ours)} vs {hours_text(theirs)} {label})"
 
 
 def _unfinished(groups: Sequence[Group]) -> str:

@@ -1,7 +1,9 @@
 """Every setting: its type, default, bound and unit. The only home of a default.
 
 ``Free`` settings may differ between the launches of one run: they say where and how
-often, and leave the sequence of losses as it is.
+often, and leave the sequence of losses as it is. ``Manner`` settings say how a training is
+computed: another value rounds or draws in another way, so it is another run, but of the same
+experiment. All others, but the seed, say what is trained.
 """
 
 from typing import Annotated, Literal, Self
@@ -11,7 +13,7 @@ from pydantic import Field, model_validator
 from pipeline.config.schema.data import AugmentConfig, DataConfig, EvaluateConfig
 from pipeline.config.schema.keeping import CheckpointConfig, TrackingConfig
 from pipeline.config.schema.model import MetaFormerConfig, ModelConfig
-from pipeline.config.schema.section import Free, Section
+from pipeline.config.schema.section import Free, Manner, Section
 from pipeline.config.schema.training import (
     ElasticConfig,
     EngineConfig,
@@ -45,7 +47,7 @@ class Config(Section):
     """Folder of all runs."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of everything that is random."""
-    device: Literal["cuda", "cpu"] = "cuda"
+    device: Annotated[Literal["cuda", "cpu"], Manner] = "cuda"
     """What trains."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -10,6 +10,7 @@ from pipeline.config.schema.section import (
     Count,
     Fraction,
     Free,
+    Manner,
     NotNegative,
     Positive,
     Range,
@@ -22,15 +23,15 @@ class DataConfig(Section):
 
     root: Annotated[str, Free] = "shards/imagenet1k"
     """Folder of shards, as written by data_prep/shard.py."""
-    train_split: str = "train"
+    train_split: Annotated[str, Manner] = "train"
     """Split to train on."""
-    val_split: str = "validation"
+    val_split: Annotated[str, Manner] = "validation"
     """Split to evaluate on."""
     decode: Annotated[Literal["auto", "cpu", "gpu"], Free] = "auto"
     """Where DALI decodes; auto is the device that trains."""
-    order: Literal["global", "windowed"] = "global"
+    order: Annotated[Literal["global", "windowed"], Manner] = "global"
     """Shuffle: of all samples, or of shards and then inside windows of shards."""
-    window_shards: Count = 16
+    window_shards: Annotated[Count, Manner] = 16
     """Shards per shuffle window (order: windowed)."""
     read_threads: Annotated[Count, Free] = 8
     """Threads per rank that read ahead, each a micro-batch."""
@@ -101,7 +102,7 @@ class AugmentConfig(Section):
 class EvaluateConfig(Section):
     """The evaluation."""
 
-    batch_size: Count = 64
+    batch_size: Annotated[Count, Manner] = 64
     """Images per batch and rank."""
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.9
     """The image's short side is resized to img_size / crop_pct before the centre crop."""

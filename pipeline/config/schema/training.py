@@ -4,7 +4,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.schema.section import Count, Fraction, Free, NotNegative, Positive, Section
+from pipeline.config.schema.section import (
+    Count,
+    Fraction,
+    Free,
+    Manner,
+    NotNegative,
+    Positive,
+    Section,
+)
 
 
 class OptimConfig(Section):
@@ -47,7 +55,7 @@ class TrainConfig(Section):
     """Epochs of the schedule, warm-up included, cool-down not."""
     global_batch: Count = 4096
     """Images per optimizer step, over all ranks."""
-    micro_batch: Count = 64
+    micro_batch: Annotated[Count, Manner] = 64
     """Images that one rank computes at once; the unit of determinism."""
     max_steps: Annotated[Count | None, Free] = None
     """Stop after this many optimizer steps; the schedule stays that of all epochs."""
@@ -69,17 +77,17 @@ class EngineConfig(Section):
 
     zero_stage: Annotated[Literal[0, 1, 2, 3], Free] = 1
     """ZeRO stage: what is split over the ranks (1 optimizer state, 2 gradients, 3 parameters)."""
-    dtype: Literal["bf16", "fp32"] = "bf16"
+    dtype: Annotated[Literal["bf16", "fp32"], Manner] = "bf16"
     """Type of weights and activations; the master weights are fp32 in both."""
-    cpu_threads: Count = 1
+    cpu_threads: Annotated[Count, Manner] = 1
     """Threads per rank of torch on CPU; sums depend on it."""
     cpu_tasks: Annotated[Count, Free] = 1
     """Processes per node where device is cpu; on GPUs it is one per GPU."""
     grad_checkpointing: Annotated[bool, Free] = False
     """Keep only the blocks' inputs for the backward pass and compute the rest again."""
-    compile: bool = False
+    compile: Annotated[bool, Manner] = False
     """Compile the model with torch.compile at the start."""
-    max_skipped_steps: Count = 10
+    max_skipped_steps: Annotated[Count, Manner] = 10
     """Steps in a row with inf or NaN gradients that bring the last checkpoint's weights back."""
     max_rollbacks: Annotated[int, Field(ge=0), Free] = 3
     """Such returns; where another would be needed, the run ends with exit code 5."""

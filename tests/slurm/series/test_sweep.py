@@ -164,6 +164,30 @@ def test_the_command_of_one_run_launches_that_run() -> None:
     assert shlex.split(command)[2:] == [S12, "name=b", "seed=43", "name=b-seed43"]
 
 
+def test_the_command_of_one_run_keeps_its_base() -> None:
+    typed = ["--base", S12, "--seeds", "2", S12, S24]
+    variant = expand([S12, S24], [], Swept(2), base=S12)[-1]
+    assert variant.config.name == "s12-s24-seed43"
+    words = shlex.split(single_command(typed, [S12, S24], variant))
+    assert words[2] == S24 and words[-2:] == ["--base", S12]
+    assert load(S24, words[3:-2], S12).config == variant.config
+
+
+def test_all_ablations_go_on_a_base_with_one_command(command: Command) -> None:
+    files = [str(path) for path in sorted((ROOT / "configs/ablations").glob("*.yaml"))]
+    base = ("--base", str(ROOT / "configs/miniature.yaml"))
+    flags = ("--cluster", "slurm", "--dry-run")
+    done = command(LAUNCH, *base, *files, *flags, "runs_root=/shared/runs", **NO_CLUSTER)
+    assert done.returncode == 0, done.stderr
+    assert all(f"  miniature-{Path(file).stem} " in done.stderr for file in files)
+    assert "#SBATCH --array=0-17%18" in done.stdout
+    one = command(LAUNCH, *base, files[0], *flags, **NO_CLUSTER)
+    assert one.returncode == 0 and f"name: miniature-{Path(files[0]).stem}" in one.stdout
+    wrong = command(LAUNCH, "--base", str(ROOT / "configs/digits.yaml"), *files, *flags)
+    assert wrong.returncode == 2 and "attention_last.yaml:10: " in wrong.stderr
+    assert "4 of 18 cannot be launched, so nothing was" in wrong.stderr
+
+
 def test_settings_that_most_runs_share_are_not_shown() -> None:
     files = [str(path) for path in sorted((ROOT / "configs/ablations").glob("*.yaml"))]
     runs = expand(files, [], Swept())
