@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.compare.judging.comparison import Comparison, compare_runs
+from pipeline.compare.paper import HELP
 from pipeline.compare.reading.selection import add_arguments, select_runs, wanted
 from pipeline.compare.run import AXES, Run
 from pipeline.compare.text.rows import CurveChoice
@@ -55,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page of its own to look at, as well"
     )
-    parser.add_argument(
-        "--paper", metavar="TABLE", help="fill a table of the paper, such as table5, instead"
-    )
+    parser.add_argument("--paper", metavar="TABLE", help=HELP)
     parser.add_argument(
         "--base", type=Path, metavar="CONFIG", help="config that the table's rows are built on"
     )
