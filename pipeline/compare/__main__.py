@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.compare.judging.comparison import Comparison, compare_runs
 from pipeline.compare.paper import HELP
 from pipeline.compare.reading.selection import add_arguments, select_runs, wanted
-from pipeline.compare.run import AXES, Run
+from pipeline.compare.run import AXES, Axis, Run
 from pipeline.compare.text.rows import CurveChoice
 from pipeline.errors import UserError, run_cli
 from pipeline.log import console, info
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_metrics(args.metric, runs)
     comparison = compare_runs(runs, args.baseline)
     if args.html is not None:
-        _write_page(args.html, comparison)
+        _write_page(args.html, comparison, args.x)
     _print(args, comparison, choice)
     return 0
 
@@ -83,10 +83,10 @@ def _print(args: argparse.Namespace, comparison: Comparison, choice: CurveChoice
         print_comparison(console(stderr=False), comparison, choice)
 
 
-def _write_page(path: Path, comparison: Comparison) -> None:
+def _write_page(path: Path, comparison: Comparison, axis: Axis) -> None:
     from pipeline.compare.page import html_page
 
-    page = html_page(comparison, datetime.now())
+    page = html_page(comparison, datetime.now(), axis)
     _write(path, page)
     info(f"page: {path} ({len(page.encode()) / 1e6:.1f} MB)")
 

@@ -120,7 +120,7 @@ def test_it_asks_for_nothing() -> None:
 
 def test_differences_are_python_s_for_every_baseline() -> None:
     comparison = compare_runs(sample_sweep(5, 3))
-    data = payload(comparison, MOST_BYTES)
+    data = payload(comparison, "step", MOST_BYTES)
     assert len(data["baselines"]) == 5
     for baseline, packed in data["baselines"].items():
         for one, expected in zip(packed, differences(comparison.groups, baseline), strict=True):
@@ -132,7 +132,7 @@ def test_differences_are_python_s_for_every_baseline() -> None:
 def test_of_very_many_groups_the_best_and_the_chosen_can_be_baselines() -> None:
     comparison = compare_runs(sample_sweep(MOST_BASELINES + 20, 1, points=3))
     comparison = type(comparison)(**{**vars(comparison), "baseline": comparison.ranked()[-1]})
-    data = payload(comparison, MOST_BYTES)
+    data = payload(comparison, "step", MOST_BYTES)
     best = comparison.ranked()[: MOST_BASELINES - 1]
     assert {*data["baselines"]} == {*best, comparison.baseline}
 

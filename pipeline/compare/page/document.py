@@ -10,6 +10,7 @@ from pipeline.charts.text import escaped
 from pipeline.compare.judging.comparison import Comparison
 from pipeline.compare.page.payload import payload_json
 from pipeline.compare.page.table import table_markup
+from pipeline.compare.run import Axis
 from pipeline.compare.text.verdict import verdict
 
 _MOST_BYTES = 2_800_000
@@ -17,10 +18,11 @@ _MOST_BYTES = 2_800_000
 _ASSETS = files("pipeline.compare.page") / "assets"
 
 
-def html_page(comparison: Comparison, generated: datetime) -> str:
+def html_page(comparison: Comparison, generated: datetime, axis: Axis = "step") -> str:
     """The whole page: one file that asks for no other, readable without its script.
 
-    ``generated`` stands in the head of the page, with its time zone if it has one.
+    ``generated`` stands in the head of the page, with its time zone if it has one; ``axis`` is the
+    one that the curves begin with.
     """
     runs, groups = len(comparison.runs), len(comparison.groups)
     title = f"{_count(runs, 'run')} compared"
@@ -35,7 +37,7 @@ def html_page(comparison: Comparison, generated: datetime) -> str:
     }
     left = _MOST_BYTES - sum(len(part.encode()) for part in parts.values())
     page = Template(_asset("page.html"))
-    return page.substitute(parts, data=payload_json(comparison, left))
+    return page.substitute(parts, data=payload_json(comparison, axis, left))
 
 
 def _assets(suffix: str) -> str:

@@ -9,19 +9,19 @@ from pipeline.compare.judging.comparison import Comparison
 from pipeline.compare.judging.significance import LEVEL, Difference, differences
 from pipeline.compare.page.curves import pack_curves
 from pipeline.compare.page.table import short_words
-from pipeline.compare.run import AXIS_LABELS
+from pipeline.compare.run import AXIS_LABELS, Axis
 
 MOST_BASELINES = 100
 """Their differences grow with the square of the groups."""
 
 
-def payload_json(comparison: Comparison, most_bytes: int) -> str:
+def payload_json(comparison: Comparison, axis: Axis, most_bytes: int) -> str:
     """JSON of about ``most_bytes``, in which nothing can end a ``<script>``."""
-    text = json.dumps(payload(comparison, most_bytes), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(payload(comparison, axis, most_bytes), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def payload(comparison: Comparison, most_bytes: int) -> dict[str, Any]:
+def payload(comparison: Comparison, axis: Axis, most_bytes: int) -> dict[str, Any]:
     """See ``assets/1-data.js`` for how it is read.
 
     ``baselines``: by index of a group, the difference of every group to it as ``[delta, p, low,
@@ -32,6 +32,7 @@ def payload(comparison: Comparison, most_bytes: int) -> dict[str, Any]:
     words: dict[str, int] = {}
     data = {
         "axes": AXIS_LABELS,
+        "axis": axis,
         "groups": [
             {
                 "label": group.label,

@@ -1,12 +1,14 @@
 """The charts of the page: values, axes, legend, seeds, smoothing, zoom."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from pipeline.compare import Comparison
-from tests.browser.compare.conftest import CHART, paths, shown
+from pipeline.compare.page import html_page
+from tests.browser.compare.conftest import CHART, GENERATED, paths, shown
 from tests.browser.conftest import Browser
 
 
@@ -111,3 +113,11 @@ def test_dragging_and_the_choice_of_a_part_zoom_in(opened: Browser) -> None:
     opened.find("#part option[value='0.2']").click()
     opened.settle()
     assert axis_texts(opened, 1) != whole
+
+
+def test_a_page_begins_with_the_axis_asked_for(
+    browser: Browser, sweep: Comparison, page: Callable[[str], str]
+) -> None:
+    browser.open(page(html_page(sweep, GENERATED, "epoch")))
+    assert browser.find("#axis").get_attribute("value") == "epoch"
+    assert browser.errors() == []

@@ -6,7 +6,7 @@ const FEW_RUNS = 4; // more of them are unreadable without smoothing
 
 const state = {
   baseline: DATA.baseline,
-  axis: "step",
+  axis: DATA.axis,
   seeds: "mean",
   smoothing: RUNS.length > FEW_RUNS ? 1 : 0, // percent of the axis
   clip: true,

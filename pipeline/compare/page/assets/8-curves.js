@@ -51,6 +51,7 @@ const axisChoice = document.getElementById("axis");
 for (const [axis, label] of Object.entries(DATA.axes)) {
   axisChoice.append(element("option", { value: axis }, label));
 }
+axisChoice.value = state.axis;
 axisChoice.addEventListener("change", () => change("curves", { axis: axisChoice.value, zoom: null }));
 
 const seedChoice = document.getElementById("seeds");
