@@ -17,7 +17,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 # Where `make cluster` keeps its files; sockets want a short path.
 CLUSTER := $(CURDIR)/.cluster
 
-.PHONY: help demo ablations test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving parity chaos cluster cluster-down clean
+.PHONY: help demo ablations test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving bench-tracking parity chaos cluster cluster-down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ kills: $(INSTALLED)  ## kill trainings 120 times at random; they must end to the
 
 bench-saving: $(INSTALLED)  ## what saving and restoring M48 costs, beside the disk's limit (3 minutes)
 	@$(BIN)/python tests/benchmarks/saving.py
+
+bench-tracking: $(INSTALLED)  ## what MLflow costs a training, well or not; comparing 100 runs (10 minutes)
+	@$(BIN)/python tests/benchmarks/tracking.py
+	$(BIN)/python tests/benchmarks/compare.py
 
 parity: $(INSTALLED)  ## training beside plain PyTorch: ZeRO stages, dtypes, ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/parity/harness.py
