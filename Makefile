@@ -20,7 +20,7 @@ CLUSTER := $(CURDIR)/.cluster
 .PHONY: help demo ablations test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving bench-tracking parity chaos cluster cluster-down clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train twice, compare
 	@say() { printf '\n$$ %s\n' "$$*"; "$$@"; }
@@ -35,7 +35,7 @@ demo: $(INSTALLED)  ## the whole pipeline on handwritten digits: shard, train tw
 	say python -m pipeline.compare digits-pooling-$$dtype digits-identity-$$dtype
 	printf '\nto see the curves in MLflow: $(BIN)/python -m pipeline.tracking open\n'
 
-ablations: $(INSTALLED)  ## the paper's Table 5 in small, on handwritten digits (15 minutes)
+ablations: $(INSTALLED)  ## the paper's Table 5 in small, on handwritten digits (10 minutes)
 	@say() { printf '\n$$ %s\n' "$$*"; "$$@"; }
 	export PATH="$(CURDIR)/$(BIN):$$PATH"
 	base=configs/miniature.yaml

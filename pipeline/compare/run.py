@@ -23,6 +23,7 @@ PROGRESS = {"epoch": "progress/epoch", "images": "progress/images"}
 GPU_HOURS = "progress/gpu_hours"
 
 _SECONDS_PER_HOUR = 3600.0
+_EPOCHS_TOLERANCE = 1e-6
 
 
 class Best(NamedTuple):
@@ -110,6 +111,15 @@ class Run:
         if texts[0] is None or not (texts[0].isdigit() and texts[1].isdigit()):
             return None
         return int(texts[0]) + int(texts[1])
+
+    @property
+    def is_complete(self) -> bool:
+        """Has it run all its epochs? One with train.max_steps may be FINISHED before."""
+        if self.status != "FINISHED":
+            return False
+        if self.epochs is None or self.planned_epochs is None:
+            return True
+        return self.epochs >= self.planned_epochs - _EPOCHS_TOLERANCE
 
     @property
     def final_ema_top1(self) -> float | None:

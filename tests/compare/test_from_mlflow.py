@@ -1,5 +1,6 @@
 """Runs read back from a store: the same as from their folders, and newer journals are noticed."""
 
+import json
 import math
 
 import numpy as np
@@ -100,3 +101,16 @@ def test_a_store_that_is_not_there_is_named(stored, tmp_path):
     assert not missing.exists()
     with pytest.raises(StoreUnavailable, match="does not answer"):
         select((stored[0], "http://127.0.0.1:9"))
+
+
+def test_runs_of_one_name_keep_apart(stored, tmp_path):
+    from tests.compare.conftest import Runs
+
+    for root in ("here", "there"):
+        folder = Runs(tmp_path / root).make("same", [50.0])
+        info = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps(info | {"run_key": root}))
+        sync_runs([folder], stored[1])
+    names = [run.name for run in select(stored, "same")]
+    assert len(set(names)) == 2
+    assert all(name.startswith("same ") for name in names)

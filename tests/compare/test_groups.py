@@ -171,3 +171,40 @@ def test_runs_without_a_common_metric_are_named_with_what_they_have(runs):
         "  a: val/other",
         "  trained: train/loss, val/loss, val/top1, val/top5",
     ]
+
+
+def test_a_trial_that_stops_early_is_no_seed_beside_whole_trainings(runs):
+    whole = {"train": {"epochs": 3}, "optim": {"warmup_epochs": 0, "cooldown_epochs": 0}}
+    runs.make("a-s1", [10.0, 70.0, 76.0], seed=1, **whole)
+    runs.make("a-s2", [10.0, 70.0, 76.2], seed=2, **whole)
+    trial = {**whole, "train": {"epochs": 3, "max_steps": 10}}
+    runs.make("a-s3", [5.0], seed=3, **trial)
+    (group,) = groups_of(runs)
+    assert [run.name for run in group.counted] == ["a-s1", "a-s2"]
+    assert group.best_top1 == pytest.approx((76.1, stdev([76.0, 76.2]), 2))
+    assert any("a-s3" in text and "not in the mean" in text for text in compared(runs).warnings)
+
+
+def test_trials_count_among_themselves_until_another_goes_further(runs):
+    trial = {"train": {"epochs": 300, "max_steps": 20}}
+    runs.make("a-s1", [10.0, 20.0], seed=1, **trial)
+    runs.make("a-s2", [10.0], seed=2, end="KILLED", **trial)
+    (group,) = groups_of(runs)
+    assert [run.name for run in group.counted] == ["a-s1"]
+    runs.make("a-s3", [10.0, 20.0, 30.0], seed=3, end=None)
+    (group,) = groups_of(runs)
+    assert [run.name for run in group.counted] == ["a-s1", "a-s2", "a-s3"]
+
+
+def test_runs_that_have_no_settings_yet_are_no_copies(runs):
+    runs.make("a", [50.0])
+    for name in ("waits", "waits-too"):
+        folder = runs.root / name
+        folder.mkdir()
+        (folder / "jobs.jsonl").write_text("")
+    assert [group.label for group in groups_of(runs)] == ["a", "waits", "waits-too"]
+    assert not any("copies" in text for text in compared(runs).warnings)
+
+
+def compared(runs):
+    return compare_runs(load_runs(sorted(runs.root.iterdir())))

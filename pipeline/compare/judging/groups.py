@@ -28,7 +28,8 @@ class Group:
     """Runs that differ in the seed, and in where and how often they do things, only.
 
     ``settings`` are those of the config that decide the result, without the seed. ``counted``
-    are the runs behind every Spread: the finished ones if there are any, and one per seed.
+    are the runs behind every Spread, one per seed: those that ran all their epochs if any did,
+    else those that finished early on purpose, unless another went further, else all.
     """
 
     label: str
@@ -64,9 +65,13 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     Runs of one seed on different code are a comparison of the code, so they part as well.
     """
     configs: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    unknown: list[list[Run]] = []
     for run in runs:
-        configs.setdefault(tuple(sorted(deciding_settings(run).items())), []).append(run)
-    found = [part for config in configs.values() for part in _by_data(config)]
+        if run.settings:
+            configs.setdefault(tuple(sorted(deciding_settings(run).items())), []).append(run)
+        else:
+            unknown.append([run])  # one that waits for its first start has none yet
+    found = [part for config in configs.values() for part in _by_data(config)] + unknown
     parts = [part for same in found for part in _by_code(same)]
     parts.sort(key=lambda part: runs.index(part[0]))
     labels = _labels(parts)
@@ -85,6 +90,16 @@ def repeats_of(group: Group) -> list[list[Run]]:
     for run in group.runs:
         seeds.setdefault(run.seed, []).append(run)
     return [same for same in seeds.values() if len(same) > 1]
+
+
+def one_per_seed(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Of copies the one that went furthest: they are one sample."""
+    by_seed: dict[str | None, Run] = {}
+    for run in runs:
+        known = by_seed.get(run.seed)
+        if known is None or (run.last_step or 0) > (known.last_step or 0):
+            by_seed[run.seed] = run
+    return tuple(by_seed.values())
 
 
 def spread(values: Sequence[float | None]) -> Spread | None:
@@ -158,14 +173,12 @@ def _group(label: str, runs: Sequence[Run]) -> Group:
 
 def _counted(runs: Sequence[Run]) -> tuple[Run, ...]:
     measured = [run for run in runs if run.has_metrics]
+    if complete := [run for run in measured if run.is_complete]:
+        return one_per_seed(complete)
     finished = [run for run in measured if run.status == "FINISHED"]
-    by_seed: dict[str | None, Run] = {}
-    for run in finished or measured:
-        known = by_seed.get(run.seed)
-        # Of copies, the one that went furthest.
-        if known is None or (run.last_step or 0) > (known.last_step or 0):
-            by_seed[run.seed] = run
-    return tuple(by_seed.values())
+    furthest = max((run.last_step or 0 for run in measured), default=0)
+    has_gone_furthest = any(run.last_step == furthest for run in finished)
+    return one_per_seed(finished if has_gone_furthest else measured)
 
 
 def _labels(parts: Sequence[Sequence[Run]]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.compare.judging.groups import Spread, spread
+from pipeline.compare.judging.groups import Spread, one_per_seed, spread
 from pipeline.compare.judging.significance import welch
 from pipeline.compare.paper.matching import NEAR_SETTINGS, Departure, Trained, departures
 from pipeline.compare.paper.notes import table_notes
@@ -15,8 +15,6 @@ from pipeline.compare.paper.table import FilledRow, PaperTable
 from pipeline.compare.run import Run
 from pipeline.errors import UserError
 from pipeline.paper import figures
-
-_EPOCHS_TOLERANCE = 1e-6
 
 
 def fill(table: str, runs: Sequence[Run], base: Path | None = None) -> PaperTable:
@@ -64,8 +62,8 @@ def _belonging(row: PaperRow, trained: Sequence[Trained], train_images: int | No
 
 def _filled(row: PaperRow, runs: Sequence[Run], is_papers: bool) -> FilledRow:
     """is_papers: what was trained is what the paper trained, so the scores compare."""
-    complete = [run for run in runs if _is_complete(run)]
-    counted = _one_per_seed(complete or [run for run in runs if run.has_metrics])
+    complete = [run for run in runs if run.is_complete]
+    counted = one_per_seed(complete or [run for run in runs if run.has_metrics])
     ours = spread([run.final_top1 for run in counted])
     return FilledRow(
         paper=row,
@@ -76,25 +74,6 @@ def _filled(row: PaperRow, runs: Sequence[Run], is_papers: bool) -> FilledRow:
         best=spread([None if run.best is None else run.best.top1 for run in counted]),
         difference=ours.mean - row.top1 if ours and complete and is_papers else None,
     )
-
-
-def _is_complete(run: Run) -> bool:
-    """Has it run all its epochs? One with train.max_steps may be finished before."""
-    if run.status != "FINISHED":
-        return False
-    if run.epochs is None or run.planned_epochs is None:
-        return True
-    return run.epochs >= run.planned_epochs - _EPOCHS_TOLERANCE
-
-
-def _one_per_seed(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Of copies the one that went furthest: they are one sample."""
-    by_seed: dict[str | None, Run] = {}
-    for run in runs:
-        known = by_seed.get(run.seed)
-        if known is None or (run.last_step or 0) > (known.last_step or 0):
-            by_seed[run.seed] = run
-    return tuple(by_seed.values())
 
 
 def _with_nearest(

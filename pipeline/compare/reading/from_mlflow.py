@@ -1,7 +1,9 @@
 """Runs out of an MLflow store, for whom the folders lie elsewhere."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _WORLD_FROM_STEP = re.compile(r"(\d+) from step (\d+)")
 _SECONDS_PER_HOUR = 3600.0
 _TAIL_BYTES = 1 << 16
+_ID_SHOWN = 6
 # Tags that the store keeps for itself.
 _INTERNAL = ("mlflow.", "pipeline.")
 
@@ -57,8 +60,16 @@ def read_stored(
     histories: "Callable[[StoredRun], Mapping[str, MetricHistory]]",
     folders: Mapping[str, Path],
 ) -> list[Run]:
-    """All of them; ``folders`` are those that lie here, by run_key."""
-    return [stored_run(one, histories(one), folders.get(one.run_key)) for one in stored]
+    """All of them; ``folders`` are those that lie here, by run_key.
+
+    Where two have the same name, the start of MLflow's id is added to it.
+    """
+    names = Counter(one.name for one in stored)
+    runs = [stored_run(one, histories(one), folders.get(one.run_key)) for one in stored]
+    return [
+        run if names[run.name] == 1 else replace(run, name=f"{run.name} {one.run_id[:_ID_SHOWN]}")
+        for run, one in zip(runs, stored, strict=True)
+    ]
 
 
 def last_journaled_step(journal: Path) -> int:
