@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pipeline.log import warn
+from pipeline.redact import redact
 from pipeline.tracking.run_folder import RunFolder
 
 Stage = Literal["prep", "train", "evaluate"]
@@ -68,7 +69,7 @@ def evaluation_file(folder: RunFolder) -> Path:
 
 def note_job(folder: RunFolder, job: JobRecord) -> None:
     """Append a submission."""
-    _append(folder.path / "jobs.jsonl", asdict(job))
+    _append(folder.path / "jobs.jsonl", asdict(job) | {"command": redact(job.command)})
 
 
 def read_jobs(folder: RunFolder) -> list[JobRecord]:
@@ -89,7 +90,7 @@ def faults_of(folder: RunFolder, job_id: str) -> list[FaultRecord]:
 def note_fault(folder: RunFolder, fault: FaultRecord) -> None:
     """Append a fault; a disk that does not take it costs a warning."""
     try:
-        _append(folder.path / "faults.jsonl", asdict(fault))
+        _append(folder.path / "faults.jsonl", asdict(fault) | {"message": redact(fault.message)})
     except OSError as error:
         # A full disk, which may be the very fault, is no reason to give the job up.
         warn(f"the fault is not noted in {folder.path}: {error.strerror}")

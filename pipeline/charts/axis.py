@@ -8,6 +8,8 @@ _LEADS = (1, 2, 5, 10)
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _PREFIX_FROM = 1e4
 _POWER_BELOW, _POWER_FROM = 1e-3, 1e13
+_LEAST, _MOST = 1e-270, 4e307
+"""Magnitudes that an axis tells from zero and from each other."""
 _PADDING = 0.04
 """Of the range, above and below, so that no line runs along the edge."""
 
@@ -22,7 +24,7 @@ class Axis:
 
     def share(self, value: float) -> float:
         """Where a value stands: 0 at the low end, 1 at the high one."""
-        return (value - self.low) / (self.high - self.low)
+        return (_kept(value) - self.low) / (self.high - self.low)
 
     @property
     def texts(self) -> list[str]:
@@ -32,7 +34,7 @@ class Axis:
 
 def axis_of(values: Iterable[float], most_ticks: int, is_padded: bool) -> Axis:
     """The axis that shows all finite values; from 0 to 1 where there are none."""
-    finite = [value for value in values if math.isfinite(value)]
+    finite = [_kept(value) for value in values if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         reach = abs(low) / 20 or 1.0
@@ -42,6 +44,15 @@ def axis_of(values: Iterable[float], most_ticks: int, is_padded: bool) -> Axis:
         # What cannot be below 0 gets no axis that says so.
         low, high = (0.0 if 0 <= low < reach else low - reach), high + reach
     return Axis(low, high, round_values(low, high, most_ticks))
+
+
+def _kept(value: float) -> float:
+    """A finite value as near as doubles can reckon with: no range overflows or is denormal."""
+    if not math.isfinite(value):
+        return value
+    if abs(value) < _LEAST:
+        return 0.0
+    return max(-_MOST, min(value, _MOST))
 
 
 def round_values(low: float, high: float, most: int) -> tuple[float, ...]:
@@ -72,7 +83,8 @@ def number_text(value: float, digits: int = 4) -> str:
     """A number to ``digits`` digits: ``0.3218``, ``76.94``, ``375k``, ``3.2e-5``; NaN as such."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    value = float(f"{value:.{digits}g}")
+    rounded = float(f"{value:.{digits}g}")
+    value = rounded if math.isfinite(rounded) else value  # the largest doubles round up to ∞
     if value and not _POWER_BELOW <= abs(value) < _POWER_FROM:
         lead, power = f"{value:.{digits - 2}e}".split("e")
         return f"{float(lead):g}e{int(power)}"

@@ -23,6 +23,8 @@ DEFAULT_METRICS = ("train/loss", "val/top1")
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     if args.paper is not None:
+        if args.html or args.baseline or args.metric or args.x != "step":
+            raise UserError("--html, --baseline, --metric and --x do not go with --paper TABLE")
         return _fill_paper(args)
     if args.base is not None or args.svg is not None:
         raise UserError("--base and --svg go with --paper TABLE")

@@ -75,7 +75,11 @@ def describe(mix: "Mix | None") -> str:
 def shares(batch: "MicroBatch", classes: int) -> NDArray[np.float64]:
     """(B, classes) share of each label in each image."""
     targets = batch.targets.cpu().double().numpy()
-    return np.eye(classes)[targets.astype(np.int64)] if targets.ndim == 1 else targets
+    if targets.ndim > 1:
+        return targets
+    rows = np.zeros((len(targets), classes))
+    rows[np.arange(len(targets)), targets.astype(np.int64)] = 1
+    return rows
 
 
 def caption(row: NDArray[np.float64], classes: Sequence[str]) -> str:

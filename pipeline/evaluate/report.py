@@ -44,22 +44,25 @@ def class_scores(
     labels: NDArray[np.int64], top: NDArray[np.int64], names: Sequence[str]
 ) -> list[ClassScores]:
     """One entry per class, in the order of the labels. labels: (N,); top: (N, 5) or fewer."""
-    counts = _counts(labels, top, len(names))
-    images = counts.sum(axis=1)
+    images = np.bincount(labels, minlength=len(names))
+    right = np.bincount(labels[top[:, 0] == labels], minlength=len(names))
     in_top5 = np.bincount(labels, (top == labels[:, None]).any(axis=1), minlength=len(names))
-    wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
+    # Of a label's pairs the most frequent one; of equals the one of the lowest answer.
+    pairs, pair_images = _wrong_pairs(labels, top)
+    order = np.lexsort((pairs[:, 1], -pair_images, pairs[:, 0]))
+    wrong, firsts = np.unique(pairs[order, 0], return_index=True)
+    worst = dict(zip(wrong.tolist(), order[firsts].tolist(), strict=True))
     rows: list[ClassScores] = []
     for label, name in enumerate(names):
-        count, other = int(images[label]), int(wrong[label].argmax())
-        confused = int(wrong[label, other])
+        count, pair = int(images[label]), worst.get(label)
         rows.append(
             ClassScores(
                 name,
                 count,
-                100 * int(counts[label, label]) / count if count else None,
+                100 * int(right[label]) / count if count else None,
                 100 * float(in_top5[label]) / count if count else None,
-                names[other] if confused else None,
-                confused,
+                None if pair is None else names[int(pairs[pair, 1])],
+                0 if pair is None else int(pair_images[pair]),
             )
         )
     return rows
@@ -76,12 +79,10 @@ def confusions(
     labels: NDArray[np.int64], top: NDArray[np.int64], names: Sequence[str]
 ) -> list[Confusion]:
     """Every pair that occurs, the most frequent first."""
-    counts = _counts(labels, top, len(names))
-    np.fill_diagonal(counts, 0)
-    wrong, answers = np.nonzero(counts)
+    pairs, images = _wrong_pairs(labels, top)
     found = [
-        Confusion(names[label], names[answer], int(counts[label, answer]))
-        for label, answer in zip(wrong.tolist(), answers.tolist(), strict=True)
+        Confusion(names[int(label)], names[int(answer)], int(count))
+        for (label, answer), count in zip(pairs, images, strict=True)
     ]
     return sorted(found, key=lambda pair: -pair.images)
 
@@ -107,7 +108,13 @@ def real_scores(
     return RealScores(100 * hits[:, 0].mean(), 100 * hits.any(axis=1).mean(), len(hits))
 
 
-def _counts(labels: NDArray[np.int64], top: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """(classes, classes) images by label and answer."""
-    flat = np.bincount(labels * classes + top[:, 0], minlength=classes * classes)
-    return flat.reshape(classes, classes)
+def _wrong_pairs(
+    labels: NDArray[np.int64], top: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(P, 2) label and answer of each wrong pair that occurs, in ascending order; (P,) images.
+
+    At most N of them, where a table of all classes by all would be of gigabytes.
+    """
+    answers = top[:, 0]
+    wrong = np.stack([labels, answers], axis=1)[answers != labels]
+    return np.unique(wrong, axis=0, return_counts=True)

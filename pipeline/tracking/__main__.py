@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import PreflightError, UserError, run_cli
 from pipeline.log import info, warn
 from pipeline.tracking.run_folder import list_runs, read_run_info, resolve_run
-from pipeline.tracking.store_uri import URI_VARIABLE, store_of_sync
+from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri, parse_store, store_of_sync
 from pipeline.tracking.ui import check_port, serve
 
 DEFAULT_PORT = 5000
@@ -83,9 +83,30 @@ def _upload(folders: list[Path], uri: str | None, as_json: bool = False) -> str:
             info(f"{result.run}: nothing journaled yet")
         elif result.outcome == "deleted":
             warn(f"{result.run}: {result.problem}")
+    _say_where_they_live({result.uri for result in results if result.outcome == "synced"}, uri)
     # One line per problem: a server that is down fails all of its runs alike.
-    failed = {r.problem: r.run for r in reversed(results) if r.outcome == "failed"}
-    return "; ".join(f"{run}: {problem}" for problem, run in failed.items())
+    failed: dict[str | None, list[str]] = {}
+    for result in results:
+        if result.outcome == "failed":
+            failed.setdefault(result.problem, []).append(result.run)
+    return "; ".join(f"{_some(runs)}: {problem}" for problem, runs in failed.items())
+
+
+def _say_where_they_live(stores: set[str | None], given: str | None) -> None:
+    """A variable that was set after the runs had a store of their own does not move them."""
+    variable = os.environ.get(URI_VARIABLE)
+    if not variable or given is not None:
+        return
+    named = parse_store(variable, Path.cwd()).shown
+    if elsewhere := sorted(store for store in stores if store not in (None, named)):
+        warn(
+            f"runs that have been uploaded before keep their store ({', '.join(elsewhere)}), "
+            f"whatever ${URI_VARIABLE} says; --uri {named} takes them there"
+        )
+
+
+def _some(runs: list[str]) -> str:
+    return runs[0] if len(runs) == 1 else f"{runs[0]} and {len(runs) - 1} more"
 
 
 def _open(args: argparse.Namespace) -> int:
@@ -99,10 +120,25 @@ def _open(args: argparse.Namespace) -> int:
         check_port(args.port)
     if failed := _upload(folders, args.uri):
         warn(f"not uploaded: {failed}")
+    page = _runs_page(folders, store)
     if store.is_http:
-        print(store.shown)
+        from pipeline.tracking.upload.mlflow_store import MlflowStore
+
+        MlflowStore(store)  # raises where it does not answer
+        print(f"{store.shown}{page}")
         return 0
-    return serve(store, args.port)
+    return serve(store, args.port, page)
+
+
+def _runs_page(folders: list[Path], store: StoreUri) -> str:
+    """What follows the address: the newest run's experiment. MLflow's first page has no runs."""
+    known = [read_run_info(folder) for folder in folders]
+    there = [facts for facts in known if facts.get("tracking_uri") == store.shown]
+    latest = max(there, key=lambda facts: facts.get("created_ms") or 0, default={})
+    experiment = latest.get("mlflow_experiment_id")
+    if experiment is None:
+        return ""
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def _runs_under(runs_root: str) -> list[Path]:

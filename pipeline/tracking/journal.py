@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.log import warn
 from pipeline.tracking.launches import RESUMED, read_launches
 from pipeline.tracking.locks import lock
+from pipeline.tracking.whole import is_whole
 
 Record = dict[str, Any]
 
@@ -61,11 +62,11 @@ def read_journal(path: Path, start: int = 0, max_bytes: int | None = None) -> Ch
                 record = json.loads(line)
             except ValueError:
                 record = None
-            if isinstance(record, dict) and "kind" in record:
+            if is_whole(record):
                 records.append(record)
             else:
                 unreadable += 1
-            if max_bytes is not None and end - start >= max_bytes:
+            if records and max_bytes is not None and end - start >= max_bytes:
                 break
     return Chunk(records, end, unreadable)
 
@@ -252,7 +253,7 @@ def _holder(path: Path) -> str:
     starts = [record for record in read_journal(path).records if record["kind"] == "start"]
     if not starts:
         return "another process"
-    process, job = starts[-1].get("process", {}), starts[-1].get("job_id")
+    process, job = starts[-1].get("process") or {}, starts[-1].get("job_id")
     what = "another process" if job is None else f"job {job}"
     return f"{what} (pid {process.get('pid')} on {process.get('host')})"
 

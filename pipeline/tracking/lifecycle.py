@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pipeline.tracking.journal import Record
+from pipeline.tracking.journal import Record, now_ms
 
 EndStatus = Literal["FINISHED", "FAILED", "KILLED", "REQUEUED"]
 """How a process may end its work on a run; REQUEUED means that the run goes on later."""
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED", "REQUEUED", "LOST", "NEW"]
 """LOST: the process is gone and wrote no end. NEW: nothing has been started."""
+
+SILENT_S = 900.0
+"""More than the clocks of two machines are apart, and than a file system hesitates."""
+_SILENT_SAMPLES = 10
+_SAMPLES = "tracking.system_every_s"
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,36 @@ class Process:
 
 @dataclass
 class Lifecycle:
-    """Follows the ``start`` and ``end`` records of a journal."""
+    """Follows the ``start`` and ``end`` records of a journal.
+
+    Whoever shows it all records lets it tell also of a process on another host that it is gone:
+    a thread samples the machine whatever the training does, so one that has written nothing for
+    SILENT_S and for ten samples is LOST, until it writes again.
+    """
 
     last: Record | None = None
+    last_ms: int = 0
+    """When the last record was written, in milliseconds since the epoch."""
+    _sample_every_s: float | None = None
 
     def see(self, records: list[Record]) -> None:
         """Take further records into account, in the journal's order."""
         for record in records:
             if record["kind"] in ("start", "end"):
                 self.last = record
+            elif record["kind"] in ("params", "tags"):
+                self._see_settings(record)
+            self.last_ms = max(self.last_ms, record["t_ms"])
+
+    def _see_settings(self, record: Record) -> None:
+        texts = record[record["kind"]]
+        # Tags have what changed since the first launch.
+        text = texts.get(_SAMPLES if record["kind"] == "params" else f"latest.{_SAMPLES}")
+        if text is not None:
+            try:
+                self._sample_every_s = float(text)
+            except ValueError:
+                self._sample_every_s = None  # not known, so silence says nothing
 
     @property
     def process(self) -> Process | None:
@@ -79,7 +105,19 @@ class Lifecycle:
         if self.last["kind"] == "end":
             return read_end_status(self.last)
         process = self.process
-        return "LOST" if process is not None and process.is_gone else "RUNNING"
+        if process is None:
+            return "RUNNING"
+        return "LOST" if process.is_gone or self._is_silent(process) else "RUNNING"
+
+    def _is_silent(self, process: Process) -> bool:
+        if process.host == os.uname().nodename or self._sample_every_s is None:
+            return False
+        return (now_ms() - self.last_ms) / 1000 > silence_s(self._sample_every_s)
+
+
+def silence_s(sample_every_s: float) -> float:
+    """How long a training that lives writes nothing at most; seconds."""
+    return max(SILENT_S, _SILENT_SAMPLES * sample_every_s)
 
 
 def read_end_status(record: Record) -> EndStatus:

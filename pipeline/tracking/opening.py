@@ -4,21 +4,28 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pipeline
 from pipeline.config import Config, dotted
 from pipeline.config.load import show
 from pipeline.log import info, warn
+from pipeline.redact import redact
 from pipeline.tracking.environment import environment_text
 from pipeline.tracking.journal import Journal, now_ms
 from pipeline.tracking.launches import Launch, launch_tags, read_launches
 from pipeline.tracking.lifecycle import Process
 from pipeline.tracking.origin import LOCK, Origin, origin_of
-from pipeline.tracking.redact import redact
 from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
 from pipeline.tracking.store_uri import JOURNAL_ONLY, StoreUri, store_of_launch
 from pipeline.tracking.tracker import JournalTracker, SilentTracker, Tracker, sync_command
 from pipeline.world import World
+
+_OF_ONE_RUN = (
+    *("run_key", "name", "experiment", "created_ms"),
+    *("mlflow_run_id", "mlflow_experiment_id"),
+)
+"""What run.json says that a copy of the folder does not share."""
 
 
 def open_tracker(
@@ -52,7 +59,7 @@ def open_tracker(
     tracker.tags(
         origin.tags() | _place(world) | launch_tags(launches) | {"seed": str(config.seed), **facts}
     )
-    _write_artifacts(tracker, code, origin)
+    _write_artifacts(tracker, code, origin, len(launches))
     tracker.sample_system(world.node_name, config.tracking.system_every_s)
     if store is None:
         reason = (
@@ -91,22 +98,44 @@ def _place(world: World) -> dict[str, str]:
     return place | ({} if world.job_id is None else {"job_id": world.job_id})
 
 
-def _write_artifacts(tracker: Tracker, code: Path, origin: Origin) -> None:
-    """What this launch runs, and on what."""
+def _write_artifacts(tracker: Tracker, code: Path, origin: Origin, launch: int) -> None:
+    """What this launch, counted from 1, runs, and on what."""
     tracker.artifact("environment.txt", lambda: environment_text().encode())
     if origin.diff:
-        tracker.artifact("code.diff", origin.diff.encode)
+        # One a launch: a later one may run other changes, or none.
+        tracker.artifact(f"code/launch-{launch}.diff", origin.diff.encode)
     lock = code / LOCK
     if lock.is_file():
         tracker.artifact(LOCK, lock.read_bytes)
 
 
+def _name_of(folder: RunFolder) -> str:
+    # By whatever link it is reached.
+    return folder.path.resolve().name
+
+
+def _known(folder: RunFolder) -> dict[str, Any]:
+    """run.json; of a copied or renamed folder without what ties it to the run that it was."""
+    known = read_run_info(folder.path)
+    before, name = known.get("folder"), _name_of(folder)
+    if before is None or before == name:
+        return known
+    info(
+        f"run {name}: its folder was {before} when it was last started; copied or renamed, it is a "
+        "run of its own in MLflow from now on, with all of its past"
+    )
+    # An end in between leaves the old name, and so comes here again.
+    folder.cursor.unlink(missing_ok=True)
+    return update_run_info(folder.path, **dict.fromkeys(_OF_ONE_RUN))
+
+
 def _describe(folder: RunFolder, config: Config, store: StoreUri | None, origin: Origin) -> None:
     """Write run.json; what names the run in MLflow is settled by the first start."""
-    known = read_run_info(folder.path)
+    known = _known(folder)
     facts: dict[str, object] = {
         "run_key": known.get("run_key") or uuid.uuid4().hex,
         "name": known.get("name") or config.name,
+        "folder": _name_of(folder),
         "experiment": known.get("experiment") or config.tracking.experiment,
         "created_ms": known.get("created_ms") or now_ms(),
         "git_commit": origin.git_commit,

@@ -1,13 +1,14 @@
 """Which code runs: its commit, what was changed since, and the snapshot that it runs from."""
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.durable import write_file
-from pipeline.tracking.redact import redact
+from pipeline.redact import SECRET_NAME, redact
 
 ORIGIN = "origin.json"
 """In a snapshot of the code, which has no git: where it was taken from."""
@@ -17,6 +18,20 @@ MOST_BYTES = 1_000_000
 """Of a diff that is kept."""
 
 _GIT_TIMEOUT_S = 10.0
+# Whatever a person's own settings say.
+_PLAIN_DIFF = (
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "-U3",
+    "--submodule=short",
+)
+_NAMED_SECRET = re.compile(
+    rf"((?:{SECRET_NAME}|\bauthorization)['\"]?[ \t]*[:=][ \t]*)\S.*|(\bbearer[ \t]+)\S+",
+    re.IGNORECASE,
+)
 _SHOWN_UNTRACKED = 200
 
 
@@ -29,7 +44,7 @@ class Origin:
     is_dirty: bool | None = None
     """Tracked files differ from the commit, or a package of the code has untracked ones."""
     diff: str = ""
-    """Of a dirty checkout: without secrets, about MOST_BYTES at most."""
+    """Of a dirty checkout, as ``diff_text`` keeps it; about MOST_BYTES at most."""
     snapshot: str | None = None
     """The hash that names the snapshot."""
 
@@ -57,8 +72,7 @@ def origin_of(root: Path) -> Origin:
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None or _git(root, "ls-files", "--error-unmatch", "--", "pipeline") is None:
         return Origin()
-    # Never a person's own diff program, colours or prefixes.
-    changes = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", ".")
+    changes = _git(root, "diff", *_PLAIN_DIFF, "HEAD", "--", ".")
     untracked = _git(root, "ls-files", "--others", "--exclude-standard")
     if changes is None or untracked is None:
         return Origin(commit)
@@ -75,14 +89,21 @@ def write_origin(root: Path, origin: Origin) -> None:
 
 
 def diff_text(commit: str, changes: str, untracked: Sequence[str]) -> str:
-    """What is kept of a dirty checkout; ``git apply`` takes it, if nothing was cut off."""
+    """What is kept of a dirty checkout; ``git apply`` takes it, if nothing was cut off or masked.
+
+    Masked are credentials in addresses, as ``redact`` does it; in every line, added or not, all
+    behind a name that ends like that of a secret (password, token, api_key) and a : or =; and
+    what follows "Bearer". Such a line says ``***`` and may have to be mended by hand. A secret
+    that nothing names so is not known as one and stays.
+    """
     head = [f"# since commit {commit}"]
     if untracked:
         head.append("# not tracked by git, only named here:")
         head += [f"#   {name}" for name in untracked[:_SHOWN_UNTRACKED]]
         more = len(untracked) - _SHOWN_UNTRACKED
         head += [f"#   and {more:,} more"] if more > 0 else []
-    return redact(_bounded("\n".join([*head, changes]) + "\n"))
+    text = redact(_bounded("\n".join([*head, changes]) + "\n"))
+    return _NAMED_SECRET.sub(r"\1\2***", text)
 
 
 def _bounded(text: str) -> str:

@@ -133,11 +133,9 @@ def update_run_info(run_folder: Path, **facts: Any) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where the file is missing. Raises DataError if damaged."""
     try:
-        text = path.read_text(encoding="utf-8")
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    try:
-        value = json.loads(text)
     except ValueError as error:
         raise DataError(f"{path}: damaged JSON ({error}); restore it or remove it") from None
     if not isinstance(value, dict):

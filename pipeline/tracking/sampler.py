@@ -50,12 +50,16 @@ class SystemProbe:
 
 
 class Sampler:
-    """Calls ``write(values)`` with a reading every ``every_s`` seconds until stopped."""
+    """Calls ``write(values)`` with a reading every ``every_s`` seconds until stopped.
+
+    Without values where the machine does not tell them.
+    """
 
     def __init__(self, node: str, every_s: float, write: Callable[[dict[str, float]], None]):
         self._every_s, self._write = every_s, write
         self._stop = threading.Event()
         self._probe = SystemProbe(node)
+        self._has_failed = False
         self._thread = threading.Thread(target=self._run, name="system-sampler", daemon=True)
         self._thread.start()
 
@@ -67,11 +71,14 @@ class Sampler:
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
             try:
-                self._write(self._probe.sample())
+                values = self._probe.sample()
             except (psutil.Error, pynvml.NVMLError, OSError) as error:
                 # Training is worth more than its load curve.
-                warn(f"system metrics stop here: {type(error).__name__}: {error}")
-                return
+                if not self._has_failed:
+                    warn(f"no system metrics for now: {type(error).__name__}: {error}")
+                self._has_failed, values = True, {}
+            # Also without values: a journal that grows says that the training lives.
+            self._write(values)
 
 
 def _gpus() -> list[object]:

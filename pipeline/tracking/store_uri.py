@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.tracking.redact import has_secret, redact
+from pipeline.redact import has_secret, redact
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 JOURNAL_ONLY = "journal"

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import pipeline
 from pipeline.log import warn
+from pipeline.redact import redact
 from pipeline.tracking.artifacts import Artifacts
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.launches import Launch, gpu_hours, world_sizes
 from pipeline.tracking.lifecycle import EndStatus
-from pipeline.tracking.redact import redact
 from pipeline.tracking.run_folder import RunFolder, read_run_info
 from pipeline.tracking.sampler import Sampler
 from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri
@@ -55,7 +55,7 @@ class Tracker(Protocol):
     def artifact(self, name: str, content: Callable[[], bytes]) -> None:
         """A file that tells of the run; only where it is written, ``content`` is called.
 
-        Where the file system refuses it, a warning says so.
+        Where it cannot be made or the file system refuses it, a warning says so.
         """
         ...
 
@@ -150,7 +150,7 @@ class JournalTracker:
         self._journal.model(step, place.as_posix(), self._evaluated_on)
 
     def artifact(self, name: str, content: Callable[[], bytes]) -> None:
-        self._artifacts.write(name, content())
+        self._artifacts.write(name, content)
 
     def end(self, status: EndStatus, summary: Mapping[str, float | str] | None = None) -> None:
         if self._ended:
@@ -158,7 +158,9 @@ class JournalTracker:
         self._ended = True
         if self._sampler is not None:
             self._sampler.stop()
-        self._journal.end(status, summary or {})
+        # The reason of a failure may be an error that names an address.
+        said = {k: redact(v) if isinstance(v, str) else v for k, v in (summary or {}).items()}
+        self._journal.end(status, said)
         self._journal.close()
         if self._uploader is not None:
             self._drain(self._uploader)

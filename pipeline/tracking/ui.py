@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import PreflightError, UserError
 from pipeline.log import info
-from pipeline.tracking.redact import redact
+from pipeline.redact import redact
 from pipeline.tracking.store_uri import StoreUri
 
 _LOOPBACK = "127.0.0.1"
@@ -28,8 +28,10 @@ _OF_SERVERS = ("MLFLOW_SERVER_", "MLFLOW_STATIC_PREFIX", "MLFLOW_ARTIFACTS_ONLY"
 _OF_SERVERS += ("MLFLOW_GUNICORN_OPTS", "MLFLOW_WAITRESS_OPTS", "MLFLOW_UVICORN_OPTS")
 
 
-def serve(store: StoreUri, port: int) -> int:
+def serve(store: StoreUri, port: int, page: str = "") -> int:
     """Show ``store`` on ``port`` of the loopback until Ctrl-C, SIGTERM or SIGHUP; returns 0 then.
+
+    page: what follows the address, to begin there.
 
     Raises UserError where the port is taken, PreflightError where MLflow's server ends by itself.
     """
@@ -51,7 +53,7 @@ def serve(store: StoreUri, port: int) -> int:
             while server.poll() is None and not _is_reachable(port):
                 time.sleep(_POLL_S)
             if server.poll() is None:
-                print(f"http://{_LOOPBACK}:{port}", flush=True)
+                print(f"http://{_LOOPBACK}:{port}{page}", flush=True)
                 info(_how_to_look(port))
             code = server.wait()
         except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """Bringing journals to MLflow while a person goes on: jobs without a server only write journals."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import DataError
 from pipeline.log import warn
 from pipeline.tracking.locks import lock
 from pipeline.tracking.run_folder import list_runs, read_json, read_run_info
@@ -57,19 +59,32 @@ def sync_in_background(runs: Sequence[RunFacts]) -> str | None:
 
 def sync_root_in_background(runs_root: str) -> None:
     """The same for all runs in this folder; warns where the last upload failed."""
-    if failure := sync_in_background([read_facts(folder) for folder in list_runs(runs_root)]):
+    runs: list[RunFacts] = []
+    for folder in list_runs(runs_root):
+        with contextlib.suppress(OSError):  # another user's, which is theirs to upload
+            runs.append(read_facts(folder))
+    if failure := sync_in_background(runs):
         warn(f"the last upload to MLflow failed: {failure}")
 
 
 def is_behind(facts: RunFacts) -> bool:
-    """Whether MLflow lacks something of a run that was meant for it."""
+    """Whether MLflow lacks something of a run that was meant for it; not if it is unreadable."""
+    try:
+        return _lacks(facts)
+    except (DataError, OSError):
+        return False  # `pipeline.tracking sync` says what is wrong with it
+
+
+def _lacks(facts: RunFacts) -> bool:
     if not facts.jobs or facts.journal_s is None:
         return False  # none, or one of this machine, which has an uploader of its own
     journaled = facts.folder.journal.stat().st_size
-    if read_json(facts.folder.cursor).get("offset", 0) >= journaled:
+    sent = read_json(facts.folder.cursor).get("offset")
+    if isinstance(sent, int) and sent >= journaled:
         return False
-    store = read_run_info(facts.folder.path).get("tracking_uri", "")
-    if store.startswith("http") and facts.lifecycle.status == "RUNNING":
+    store = str(read_run_info(facts.folder.path).get("tracking_uri"))
+    is_at_work = facts.lifecycle.status == "RUNNING" and not facts.is_silent
+    if store.startswith("http") and is_at_work:
         return False  # the job itself sees to it
     return first_settings(facts.folder.journal).get("tracking.uri") != JOURNAL_ONLY
 

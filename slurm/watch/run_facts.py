@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import DataError
 from pipeline.tracking.journal import Record, metric_values, read_journal
-from pipeline.tracking.lifecycle import Lifecycle
+from pipeline.tracking.lifecycle import Lifecycle, silence_s
 from pipeline.tracking.run_folder import RunFolder, read_json
+from pipeline.tracking.whole import is_whole
 from slurm.records import (
     STAGES,
     FaultRecord,
@@ -24,6 +25,7 @@ from slurm.records import (
 
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 14
+_SAMPLES_OF_PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ class RunFacts:
         return max(moments, default=None)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing was written for longer than any training that lives takes."""
+        silent_s = time.time() - (self.sign_of_life_s or 0.0)
+        return silent_s > silence_s(self.patience.journal_s / _SAMPLES_OF_PATIENCE)
+
+    @property
     def latest_s(self) -> float:
         """When anything was last known of the run."""
         submitted = [job.submitted_s for job in self.jobs[-1:]]
@@ -124,7 +132,7 @@ def read_facts(path: Path) -> RunFacts:
     progress: dict[str, Any] = {}
     try:
         info, progress = read_json(folder.info), read_json(folder.progress)
-    except DataError as error:
+    except (DataError, OSError) as error:
         problem = str(error)
     lifecycle, top1 = read_journal_end(folder.journal)
     faults = tuple(read_faults(folder))
@@ -169,9 +177,9 @@ def first_settings(journal: Path) -> dict[str, str]:
 
 def _patience(journal: Path) -> Patience:
     settings, usual = first_settings(journal), USUAL_PATIENCE
-    samples_s = float(settings.get("tracking.system_every_s", usual.journal_s / 3))
+    samples_s = _SAMPLES_OF_PATIENCE * float(settings.get("tracking.system_every_s", 0.0))
     steps_s = float(settings.get("engine.collective_timeout_s", usual.step_s))
-    return Patience(max(usual.journal_s, 3 * samples_s), max(usual.journal_s, steps_s))
+    return Patience(max(usual.journal_s, samples_s), max(usual.journal_s, steps_s))
 
 
 def read_journal_end(path: Path) -> tuple[Lifecycle, float | None]:
@@ -215,8 +223,8 @@ def _last_of(lines: bytes, marks: Sequence[bytes], kind: str | None) -> Record |
         try:
             record = json.loads(lines[begin : lines.index(b"\n", found)])
         except ValueError:
-            record = {}  # damaged: the one before it
-        if record and kind in (None, record.get("kind")):
+            record = None  # damaged: the one before it
+        if is_whole(record) and kind in (None, record["kind"]):
             return record
         end = begin
     return None

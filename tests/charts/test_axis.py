@@ -43,6 +43,15 @@ def test_an_axis_has_room_whatever_it_shows(values: list[float], ends: tuple[flo
     assert axis.share(axis.low) == 0 and axis.share(axis.high) == 1
 
 
+@pytest.mark.parametrize("is_padded", [True, False])
+@pytest.mark.parametrize("other", [0.0, 1.0, 5e-324, 1e-310, 1e-280, 1e300, 1.7976931348623157e308])
+@pytest.mark.parametrize("value", [5e-324, -1e-310, 1e-265, 1e300, -1.7976931348623157e308])
+def test_any_finite_range_has_an_axis(value: float, other: float, is_padded: bool) -> None:
+    axis = axis_of([value, other], 6, is_padded)
+    assert 0 <= axis.share(min(value, other)) <= axis.share(max(value, other)) <= 1
+    assert 1 <= len(axis.ticks) <= 6 and len(axis.texts) == len(axis.ticks)
+
+
 def test_padding_does_not_invent_negative_values() -> None:
     assert axis_of([0.001, 10], 6, is_padded=True).low == 0
     assert axis_of([5, 10], 6, is_padded=True).low == pytest.approx(4.8)
@@ -74,6 +83,8 @@ def test_texts_of_ticks(ticks: tuple[float, ...], texts: list[str]) -> None:
         (-12_346, "-12.35k"),
         (3.21e-5, "3.21e-5"),
         (1e30, "1e30"),
+        (1.7976931348623157e308, "1.8e308"),
+        (5e-324, "4.94e-324"),
         (999_999, "1M"),
         (math.nan, "NaN"),
         (-math.inf, "-∞"),

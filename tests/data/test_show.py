@@ -2,17 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
+import torch
 from PIL import Image
 
-from pipeline.data.show import caption, draw_grid
+from pipeline.data.batches import MicroBatch
+from pipeline.data.show import caption, draw_grid, shares
 
 
 def test_captions() -> None:
     names = ["cat", "dog", "owl"]
     assert caption(np.array([0.0, 1.0, 0.0]), names) == "dog"
     assert caption(np.array([0.3, 0.0, 0.7]), names) == "owl 0.70 + cat 0.30"
+
+
+def test_the_share_of_a_label_takes_no_table_of_all_classes() -> None:
+    batch = SimpleNamespace(targets=torch.tensor([2, 999_999]))
+    rows = shares(cast(MicroBatch, batch), 1_000_000)
+    assert np.argwhere(rows == 1).tolist() == [[0, 2], [1, 999_999]]
+    assert rows.sum() == 2
 
 
 def test_grid_holds_every_image() -> None:

@@ -1,9 +1,12 @@
 """Answers to tables, by hand."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.evaluate import evaluation
 from pipeline.evaluate.report import class_scores, confusions, real_scores, worst_first
@@ -31,6 +34,41 @@ def test_the_worst_come_first_and_empty_classes_not_at_all() -> None:
 def test_confusions_go_by_their_number() -> None:
     pairs = confusions(LABELS, TOP, NAMES)
     assert [(p.label, p.answer, p.images) for p in pairs] == [("cat", "dog", 2), ("dog", "cat", 1)]
+
+
+@given(st.data())
+def test_the_tables_are_those_of_all_classes_by_all(data: st.DataObject) -> None:
+    classes = data.draw(st.integers(1, 5))
+    images = data.draw(st.integers(1, 40))
+    names = [f"class {label}" for label in range(classes)]
+    answers = st.lists(st.integers(0, classes - 1), min_size=images, max_size=images)
+    labels = np.array(data.draw(answers))
+    top = np.array([data.draw(answers), data.draw(answers)]).T
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, top[:, 0]), 1)
+    wrong = counts * (1 - np.eye(classes, dtype=np.int64))
+    for label, row in enumerate(class_scores(labels, top, names)):
+        total, other = counts[label].sum(), wrong[label].argmax()
+        assert (row.images, row.confused_images) == (total, wrong[label, other])
+        assert row.top1 == (100 * counts[label, label] / total if total else None)
+        assert row.confused_with == (names[other] if wrong[label, other] else None)
+    pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[tuple(pair)])
+    expected = [(names[a], names[b], wrong[a, b]) for a, b in pairs]
+    assert [(p.label, p.answer, p.images) for p in confusions(labels, top, names)] == expected
+
+
+def test_many_classes_take_the_memory_of_the_images_alone() -> None:
+    names = [f"class {label}" for label in range(21_843)]
+    labels = np.array([21_842, 21_842, 0])
+    top = np.array([[21_842], [3], [21_842]])
+    tracemalloc.start()
+    try:
+        assert class_scores(labels, top, names)[-1].confused_with == "class 3"
+        assert len(confusions(labels, top, names)) == 2
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 50e6
 
 
 def test_real_labels_count_images_that_have_any() -> None:

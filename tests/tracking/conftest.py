@@ -88,12 +88,12 @@ def folder(tmp_path):
 def start(folder):
     """Start a training process's tracker: of this process, on a laptop, journal only."""
 
-    def start(uri="journal", facts=None, world=None, **tracking):
+    def start(uri="journal", facts=None, world=None, path=folder.path, **tracking):
         settings = {"uri": uri, "system_every_s": 60.0, **tracking}
         config = Config.model_validate({"name": "digits", "tracking": settings})
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder.config.write_text(write_resolved(config))
-        return open_tracker(folder.path, config, world or World(), facts or {})
+        path.mkdir(parents=True, exist_ok=True)
+        RunFolder(path).config.write_text(write_resolved(config))
+        return open_tracker(path, config, world or World(), facts or {})
 
     return start
 

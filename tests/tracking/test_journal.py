@@ -130,7 +130,9 @@ def test_reading_accepts_the_nan_of_pythons_json(tmp_path):
 
 def test_damaged_lines_are_counted_and_the_others_read(tmp_path):
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(b'{"kind":"end","t_ms":1}\n\0\0\0\n[1]\n{"kind":"start","t_ms":2}\n{"kind"')
+    path.write_bytes(
+        b'{"kind":"end","t_ms":1}\n\0\0\0\n[1]\n{"kind":"start","t_ms":2,"step":0}\n{"kind"'
+    )
     chunk = read_journal(path)
     assert [record["kind"] for record in chunk.records] == ["end", "start"]
     assert chunk.unreadable == 2

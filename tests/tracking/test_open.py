@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import socket
 
@@ -55,7 +56,8 @@ def test_the_page_is_for_this_machine_alone_and_ends_with_ctrl_c(synced, tmp_pat
         MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE="true",
         MLFLOW_STATIC_PREFIX="/elsewhere",
     )
-    assert process.stdout.readline() == f"http://127.0.0.1:{port}\n"
+    page = r"/#/experiments/\d+/runs\?workflowType=machine_learning\n"
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{port}{page}", process.stdout.readline())
     assert ask(port, f"127.0.0.1:{port}") == 200  # it is there as soon as the address is printed
     assert ask(port, "localhost:8080") == 200  # at the other end of a tunnel
     search = "/ajax-api/2.0/mlflow/experiments/search?max_results=1"
@@ -134,11 +136,39 @@ def test_a_server_is_named_without_its_password(start, tmp_path, monkeypatch, ca
     start().end("FINISHED")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:t0psecret@127.0.0.1:9")
-    assert command_module.main(["open"]) == 0
+    with pytest.raises(
+        PreflightError, match=r"MLflow at http://127\.0\.0\.1:9: does not answer"
+    ) as no:
+        command_module.main(["open"])
     out, err = capsys.readouterr()
-    assert out == "http://127.0.0.1:9\n"
+    assert out == ""
     assert "not uploaded: digits: MLflow at http://127.0.0.1:9: does not answer" in err
-    assert "t0psecret" not in err
+    assert "t0psecret" not in err + str(no.value)
+
+
+def test_of_a_server_the_page_with_the_runs_is_named(
+    start, tmp_path, monkeypatch, capsys, plain_server
+):
+    start().end("FINISHED")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", plain_server.uri)
+    assert command_module.main(["open"]) == 0
+    page = r"/#/experiments/\d+/runs\?workflowType=machine_learning\n"
+    assert re.fullmatch(re.escape(plain_server.uri) + page, capsys.readouterr().out)
+
+
+def test_runs_that_have_a_store_keep_it_and_that_is_said(start, tmp_path, monkeypatch, capsys):
+    start().end("FINISHED")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert command_module.main(["sync", "--all"]) == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:t0psecret@127.0.0.1:9")
+    capsys.readouterr()
+    assert command_module.main(["sync", "--all"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "keep their store (sqlite:///" in said
+    assert "--uri http://127.0.0.1:9 takes them there" in said
+    assert "t0psecret" not in said
 
 
 def test_open_without_runs_says_so(tmp_path, monkeypatch):

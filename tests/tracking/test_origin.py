@@ -67,8 +67,14 @@ def test_an_untracked_file_in_a_package_is_named(checkout):
 def test_a_persons_own_settings_of_git_do_not_reach_the_diff(checkout, monkeypatch):
     monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
     git(checkout, "config", "color.ui", "always")
+    git(checkout, "config", "diff.context", "0")
     (checkout / "pipeline/a.py").write_text("other\n")
-    assert "\n+other\n" in origin_of(checkout).diff
+    expected = "--- a/pipeline/a.py\n+++ b/pipeline/a.py\n@@ -1 +1 @@\n-one\n+other\n"
+    for setting in ("noprefix", "mnemonicPrefix"):
+        git(checkout, "config", f"diff.{setting}", "true")
+        assert origin_of(checkout).diff.endswith(expected)
+    (checkout / "NOTE").write_text("x\ny\n")
+    assert "\n@@ -1 +1,2 @@\n x\n+y\n" in origin_of(checkout).diff
 
 
 def test_a_snapshot_tells_its_own_origin_though_it_lies_in_a_checkout(checkout):
@@ -100,3 +106,20 @@ def test_secrets_and_long_lists_stay_out():
     text = diff_text("c0ffee", "+uri: http://me:pw@host/x\n", [f"f{n}" for n in range(1000)])
     assert "pw" not in text and "+uri: http://host/x" in text
     assert "#   f199\n#   and 800 more\n" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("+AWS_SECRET_ACCESS_KEY=abcd", "+AWS_SECRET_ACCESS_KEY=***"),
+        ("-password: hunter two", "-password: ***"),
+        (' "api_key": "123",', ' "api_key": ***'),
+        ("+ header = 'Authorization: Basic abc'", "+ header = 'Authorization: ***"),
+        ("+ get('Bearer abc')", "+ get('Bearer ***"),
+        ("@@ -1 +1 @@ DB_PASSWD = 'abc'", "@@ -1 +1 @@ DB_PASSWD = ***"),
+        ("+  token_mixers: pooling", "+  token_mixers: pooling"),
+        ("+secret = ", "+secret = "),
+    ],
+)
+def test_values_of_secret_names_are_masked(line, kept):
+    assert diff_text("c0ffee", f"{line}\n+next", []) == f"# since commit c0ffee\n{kept}\n+next\n"

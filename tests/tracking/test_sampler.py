@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.tracking import sampler as sampler_module
 from pipeline.tracking.sampler import Sampler, SystemProbe
+from tests.tracking.waiting import wait_for
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_the_whole_process_tree_counts(gpus, monkeypatch):
     assert probe.sample()["system/n/rss_mib"] == pytest.approx((1 << 20) + alone, rel=0.01)
 
 
-def test_a_failing_reading_ends_the_samples_with_a_warning_and_nothing_else(monkeypatch, capsys):
+def test_failing_readings_cost_a_warning_and_leave_signs_of_life(monkeypatch, capsys):
     class Broken:
         def __init__(self, node):
             pass
@@ -80,7 +81,7 @@ def test_a_failing_reading_ends_the_samples_with_a_warning_and_nothing_else(monk
     monkeypatch.setattr(sampler_module, "SystemProbe", Broken)
     written = []
     sampler = Sampler("n", 0.01, written.append)
-    sampler._thread.join(timeout=10)
+    wait_for(lambda: len(written) > 1, "two samples")
     sampler.stop()
-    assert written == []
-    assert "warning: system metrics stop here: NVMLError" in capsys.readouterr().err
+    assert written[:2] == [{}, {}]
+    assert capsys.readouterr().err.count("warning: no system metrics for now: NVMLError") == 1

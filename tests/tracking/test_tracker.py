@@ -168,9 +168,10 @@ def test_a_launch_leaves_what_it_runs_on_beside_the_journal(folder, start, tmp_p
     write_origin(code, Origin("c0ffee", True, "+print()\n", "0123456789ab"))
     monkeypatch.setattr("pipeline.__file__", str(code / "pipeline/__init__.py"))
     start().end("FINISHED")
-    found = {path.name: path.read_text() for path in folder.artifacts.iterdir()}
-    assert found.keys() == {"environment.txt", "code.diff", "requirements.lock"}
-    assert found["code.diff"] == "+print()\n"
+    files = [path for path in folder.artifacts.rglob("*") if path.is_file()]
+    found = {path.relative_to(folder.artifacts).as_posix(): path.read_text() for path in files}
+    assert found.keys() == {"environment.txt", "code/launch-1.diff", "requirements.lock"}
+    assert found["code/launch-1.diff"] == "+print()\n"
     assert found["requirements.lock"] == "torch==2.9.0\n"
     lines = found["environment.txt"].splitlines()
     assert f"# python: {platform.python_version()}" in lines
@@ -181,6 +182,39 @@ def test_a_launch_leaves_what_it_runs_on_beside_the_journal(folder, start, tmp_p
         "true",
         "0123456789ab",
     )
+
+
+def test_each_launch_keeps_its_own_diff(folder, start, tmp_path, monkeypatch):
+    code = tmp_path / "code/0123456789ab"
+    (code / "pipeline").mkdir(parents=True)
+    monkeypatch.setattr("pipeline.__file__", str(code / "pipeline/__init__.py"))
+    for diff in ("+first\n", "", "+third\n"):
+        write_origin(code, Origin("c0ffee", bool(diff), diff, "0123456789ab"))
+        start().end("REQUEUED")
+    found = {path.name: path.read_text() for path in (folder.artifacts / "code").iterdir()}
+    assert found == {"launch-1.diff": "+first\n", "launch-3.diff": "+third\n"}
+
+
+def test_a_failures_reason_is_journaled_without_passwords(folder, start):
+    reason = "cannot reach https://bob:hun/ter2@proxy/x"
+    start().end("FAILED", {"error": reason, "best_top1": 5.0})
+    end = read_journal(folder.journal).records[-1]
+    assert end["summary"] == {"error": "cannot reach https://proxy/x", "best_top1": 5.0}
+
+
+@pytest.mark.parametrize("kind", [MemoryError, OSError, RuntimeError, ValueError])
+def test_an_artifact_that_cannot_be_made_ends_no_training(folder, start, capsys, kind):
+    def fail():
+        raise kind("too large")
+
+    tracker = start()
+    for _ in range(2):
+        tracker.artifact("classes.csv", fail)
+    tracker.artifact("batch.png", lambda: b"picture")
+    tracker.end("FINISHED")
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count(f"cannot be made ({kind.__name__}: too large)") == 1
+    assert (folder.artifacts / "batch.png").read_bytes() == b"picture"
 
 
 def test_a_disk_that_refuses_artifacts_is_warned_of_once(folder, start, capsys):

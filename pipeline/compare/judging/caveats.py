@@ -123,7 +123,7 @@ def _copies(groups: Sequence[Group]) -> Iterator[str]:
 def _left_out(groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
         seeds = {run.seed for run in group.counted}
-        for run in group.runs:
+        for run in group.runs if group.counted else ():
             if run not in group.counted and run.seed not in seeds:
                 state = ", ".join(filter(None, [run.status, progress_text(run)]))
                 yield f"{run.name} ({state}): not in the mean of {group.label}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.compare.run import GPU_HOURS, Curve
 from pipeline.tracking.journal import Record
 from pipeline.tracking.lifecycle import Lifecycle
+from pipeline.tracking.whole import is_whole
 
 _CHUNK_BYTES = 1 << 23
 _MS_PER_HOUR = 3_600_000.0
@@ -109,13 +110,17 @@ class _Reader:
                     metrics = record["metrics"]
                     row = (record["step"], t_ms, len(self.worlds) - 1, *metrics.values())
                     self.rows.setdefault(tuple(metrics), []).append(row)
+                case "start" | "end" if not is_whole(record):
+                    raise ValueError("damaged")
                 case "start":
                     self._start(record, t_ms)
                 case "end":
                     self.lifecycle.see([record])
                 case "params":
+                    self.lifecycle.see([record])
                     self.params = {**record["params"], **self.params}
                 case "tags":
+                    self.lifecycle.see([record])
                     self._tags(record["tags"])
                 case "dataset":
                     dataset = record["dataset"]
@@ -123,6 +128,7 @@ class _Reader:
                 case _:
                     pass
             self.last_ms = t_ms
+            self.lifecycle.last_ms = max(t_ms, self.lifecycle.last_ms)
         except (AttributeError, KeyError, TypeError, ValueError):
             # JSON, but not what this kind of record holds.
             self.damaged_lines += 1

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="RUN",
-        help="run or group that the others are held against; default: the first",
+        help="run or group that the others are held against; default: the first given, or by name",
     )
     parser.add_argument("--runs-root", default="runs", help="default: %(default)s")
     parser.add_argument(
@@ -139,7 +139,7 @@ def _from_store(want: Wanted) -> list[Run]:
     reader = StoreReader(store)
     candidates = [
         _Candidate(one.name, one.experiment, (one.run_id, one.run_key), one)
-        for one in reader.runs()
+        for one in sorted(reader.runs(), key=lambda one: one.name)  # as folders are
     ]
     where = f"in MLflow at {store.shown}"
     if not candidates:

@@ -1,16 +1,11 @@
 """Settings of what a run leaves behind: checkpoints, journal, MLflow."""
 
-import re
 from typing import Annotated, Self
 
 from pydantic import model_validator
 
 from pipeline.config.schema.section import Count, Free, Positive, Section
-
-# In front of the host, or in the query.
-_SECRET = re.compile(
-    r"//[^/\s]*@|[?&][^=&\s]*(password|passwd|token|secret|api_?key)[^=&\s]*=", re.IGNORECASE
-)
+from pipeline.redact import has_secret
 
 
 class CheckpointConfig(Section):
@@ -43,7 +38,7 @@ class TrackingConfig(Section):
     @model_validator(mode="after")
     def _no_secrets(self) -> Self:
         # The resolved config is written to the run folder and to MLflow.
-        if self.uri and _SECRET.search(self.uri):
+        if self.uri and has_secret(self.uri):
             raise ValueError(
                 "uri must hold no user, password or token; set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"

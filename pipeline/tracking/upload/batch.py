@@ -1,5 +1,6 @@
 """Journal records as what is sent to a store: pure, so that a replay sends the same."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ class Checkpoint:
 
 
 RUNNING = RunState("RUNNING", "running")
+LOST_TAG = "lost"
 
 _ENDS: dict[EndStatus, tuple[str, str]] = {
     "FINISHED": ("FINISHED", "finished"),
@@ -66,7 +68,7 @@ def end_state(status: EndStatus, t_ms: int) -> RunState:
 
 def lost_state(t_ms: int) -> RunState:
     """The state of a run whose process is gone without an ``end``; ``t_ms`` is its last record."""
-    return RunState("FAILED", "lost", t_ms)
+    return RunState("FAILED", LOST_TAG, t_ms)
 
 
 @dataclass
@@ -83,23 +85,17 @@ class Batch:
     """When the last record was written."""
     unknown: set[str] = field(default_factory=set[str])
     """Kinds of record that this version knows nothing of, and skips."""
-    damaged: int = 0
-    """Records that lack what their kind must have."""
 
 
 def gather(records: Sequence[Record]) -> Batch:
-    """Everything that ``records`` ask to be sent, in their order."""
+    """Everything that ``records``, which are whole, ask to be sent, in their order."""
     batch = Batch()
     for record in records:
-        try:
-            _add(batch, record)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            batch.damaged += 1
+        _add(batch, record)
     return batch
 
 
 def _add(batch: Batch, record: Record) -> None:
-    """All of a record or, where it raises, nothing."""
     t_ms = int(record["t_ms"])
     match record["kind"]:
         case "metrics" | "system":
@@ -111,7 +107,8 @@ def _add(batch: Batch, record: Record) -> None:
             batch.tags |= _texts(record["tags"])
         case "dataset":
             dataset = record["dataset"]
-            batch.datasets.append({key: dataset[key] for key in _DATASET})
+            texts = _texts({key: dataset[key] for key in ("name", "split", "digest")})
+            batch.datasets.append({**texts, "samples": dataset["samples"]})
         case "model":
             batch.checkpoints.append(_checkpoint(record, t_ms))
         case "start":
@@ -125,11 +122,19 @@ def _add(batch: Batch, record: Record) -> None:
     batch.last_ms = max(batch.last_ms, t_ms)
 
 
-_DATASET = ("name", "split", "digest", "samples")
+_UNSENDABLE = re.compile(r"[\0\ud800-\udfff]")
+
+
+def sendable(text: str) -> str:
+    """``text`` with a replacement character for each that no request or database takes.
+
+    They are NUL, and the surrogates that stand for what is not UTF-8 on a command line.
+    """
+    return _UNSENDABLE.sub("\ufffd", text)
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in values.items()}
+    return {str(key): sendable(str(value)) for key, value in values.items()}
 
 
 def _checkpoint(record: Record, t_ms: int) -> Checkpoint:
@@ -140,6 +145,6 @@ def _checkpoint(record: Record, t_ms: int) -> Checkpoint:
         folder=str(model["folder"]),
         epoch=None if epoch is None else float(epoch),
         metrics={str(key): float(value) for key, value in model["metrics"].items()},
-        dataset=None if dataset is None else str(dataset),
+        dataset=None if dataset is None else sendable(str(dataset)),
         t_ms=t_ms,
     )

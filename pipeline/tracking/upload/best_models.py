@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.tracking.redact import redact
+from pipeline.redact import redact
 from pipeline.tracking.run_folder import RunFolder
-from pipeline.tracking.upload.batch import DIGEST_LENGTH, Checkpoint
+from pipeline.tracking.upload.batch import DIGEST_LENGTH, Checkpoint, sendable
 from pipeline.tracking.upload.facts import RunFacts
 from pipeline.tracking.upload.mlflow_store import BestCheckpoint, DatasetName
 
@@ -32,7 +32,7 @@ def best_models(
         path = folder.path.absolute() / checkpoint.folder
         tags = _origin(checkpoint, facts) | {
             "run_key": run_key,
-            "checkpoint": str(path),
+            "checkpoint": sendable(str(path)),
             "checkpoint_kept": _word(path in kept),
             "is_best": _word(checkpoint is facts.last_checkpoint),
         }

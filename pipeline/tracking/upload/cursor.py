@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import DataError
 from pipeline.log import warn
@@ -71,17 +72,29 @@ class Cursor:
         fresh = cls(uri, run_id)
         try:
             kept = read_json(path)
+            if kept.pop("format", None) != _FORMAT:
+                return fresh
+            cursor = cls._parse(kept, path)
         except DataError as error:
             warn(f"{error}; all is sent again, which doubles nothing")
             return fresh
-        if kept.pop("format", None) != _FORMAT:
-            return fresh
-        kept["files"] = {name: FileMark(**mark) for name, mark in kept["files"].items()}
-        cursor = cls(**kept)
         if (cursor.uri, cursor.run_id) != (uri, run_id):
             return fresh
         if cursor.check != journal_check(journal, cursor.offset):
             cursor.offset = 0
+        return cursor
+
+    @classmethod
+    def _parse(cls, kept: dict[str, Any], path: Path) -> "Cursor":
+        try:
+            kept["files"] = {name: FileMark(**mark) for name, mark in kept["files"].items()}
+            cursor = cls(**kept)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: no cursor of this version ({error})") from None
+        for name, empty in vars(cls("", "")).items():
+            value = getattr(cursor, name)
+            if type(value) is not type(empty) or (isinstance(value, int) and value < 0):
+                raise DataError(f"{path}: {name}={value!r} is no {type(empty).__name__} from 0 on")
         return cursor
 
     def move(self, journal: Path, offset: int) -> None:

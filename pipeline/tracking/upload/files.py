@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.log import warn
+from pipeline.redact import redact
 from pipeline.tracking.journal import read_journal
-from pipeline.tracking.redact import redact
 from pipeline.tracking.run_folder import RunFolder
-from pipeline.tracking.upload.batch import gather
+from pipeline.tracking.upload.batch import gather, sendable
 from pipeline.tracking.upload.best_models import FILE_NAME, checkpoint_json, model_key
 from pipeline.tracking.upload.cursor import Cursor, FileMark
 from pipeline.tracking.upload.curves import pictures
@@ -99,7 +99,7 @@ class RunFiles:
 
     def _send(self, name: str, content: bytes, mark: FileMark) -> None:
         try:
-            self._store.log_file(self._cursor.run_id, _redacted(content), name)
+            self._store.log_file(self._cursor.run_id, _redacted(content), sendable(name))
         except (StoreRefused, StoreUnavailable) as error:
             self._failed.add(name)
             raise type(error)(f"artifact {name}: {error}") from None
@@ -133,8 +133,7 @@ class RunFiles:
 
 
 def _redacted(content: bytes) -> bytes:
-    """A text without its secrets; anything else as it is."""
-    try:
-        return redact(content.decode()).encode()
-    except UnicodeDecodeError:
+    """A text, of whatever encoding, without its secrets; anything else as it is."""
+    if b"\0" in content:
         return content
+    return redact(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")

@@ -4,11 +4,13 @@ import contextlib
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import PreflightError
+from pipeline.redact import redact
 from pipeline.tracking.journal import read_journal
 from pipeline.tracking.lifecycle import Lifecycle, Process
 from pipeline.tracking.run_folder import RunFolder, read_run_info
@@ -72,6 +74,10 @@ class _Follower:
                 try:
                     self._upload(over)
                 except _TROUBLES as error:
+                    self._note_failure(error, give_up_s)
+                except Exception as error:  # noqa: BLE001 (a bug may be of this moment only)
+                    self._say_once(redact(traceback.format_exc()))
+                    self.uploader = None  # what it holds may be half done: the cursor knows
                     self._note_failure(error, give_up_s)
                 else:
                     if over:
@@ -137,7 +143,7 @@ class _Follower:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'run folder'}: {error.strerror or error}"
-    return str(error)
+    return redact(str(error)) or type(error).__name__
 
 
 def _leave_signals_to_the_training() -> None:

@@ -3,7 +3,7 @@
 import shlex
 
 from pipeline.tracking.run_folder import RunFolder
-from pipeline.tracking.upload.batch import Checkpoint
+from pipeline.tracking.upload.batch import Checkpoint, sendable
 from pipeline.tracking.upload.facts import RunFacts
 
 _COMMIT_LENGTH = 12
@@ -27,7 +27,8 @@ def note(facts: RunFacts, folder: RunFolder, state: str) -> str:
         _commands(facts, folder, state),
         "*Written from the journal. Edit it, and it is yours: it is not written again.*",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    # The folder's name may be of any bytes.
+    return sendable("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _what(facts: RunFacts) -> str:

@@ -1,6 +1,7 @@
 """Uploads what is missing of runs that have no uploader at work."""
 
 import os
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 from pipeline.config import read_resolved
 from pipeline.errors import PipelineError
+from pipeline.redact import redact
 from pipeline.tracking.lifecycle import Status
 from pipeline.tracking.run_folder import RunFolder, read_run_info
 from pipeline.tracking.store_uri import JOURNAL_ONLY, StoreUri, parse_store, store_of_sync
@@ -73,6 +75,9 @@ def _sync_run(folder: RunFolder, given: StoreUri | None, down: dict[str, str]) -
     except OSError as error:
         # Another user's run, whose journal cannot be read.
         problem = f"{error.filename or folder.path}: {error.strerror}"
+        return SyncResult(name, "failed", shown, problem=problem)
+    except Exception:  # noqa: BLE001 (a bug that one run brings out must not cost the others)
+        problem = f"{folder.path}: not uploaded, by a bug:\n{redact(traceback.format_exc())}"
         return SyncResult(name, "failed", shown, problem=problem)
 
 

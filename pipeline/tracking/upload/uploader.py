@@ -17,7 +17,7 @@ from pipeline.tracking.lifecycle import Lifecycle
 from pipeline.tracking.locks import lock
 from pipeline.tracking.run_folder import RunFolder, read_run_info, update_run_info
 from pipeline.tracking.store_uri import StoreUri
-from pipeline.tracking.upload.batch import Batch, RunState, gather, lost_state
+from pipeline.tracking.upload.batch import LOST_TAG, RUNNING, RunState, gather, lost_state, sendable
 from pipeline.tracking.upload.best_models import best_models, check_of
 from pipeline.tracking.upload.cursor import Cursor, FolderUnwritable, sync_file, writing
 from pipeline.tracking.upload.facts import RunFacts
@@ -71,10 +71,13 @@ class Uploader:
         self._folder = folder
         self._store = MlflowStore(store)
         info = read_run_info(folder.path)
-        if "run_key" not in info:
-            raise DataError(f"{folder.info}: no run_key; the run was not started by this pipeline")
-        self._run_key, self._run_name = str(info["run_key"]), str(info["name"])
-        self._run = self._open(info["experiment"], store)
+        if lacking := [key for key in ("run_key", "name", "experiment") if key not in info]:
+            raise DataError(
+                f"{folder.info}: no {', '.join(lacking)}; the run was not started by this pipeline"
+            )
+        self._run_key, self._run_name = str(info["run_key"]), sendable(str(info["name"]))
+        self._run = self._open(sendable(str(info["experiment"])), store)
+        self._is_lost_there = self._run.tags.get("state") == LOST_TAG
         self.run_id = self._run.run_id
         self._points = self._store.points(self.run_id)
         ids = {"mlflow_experiment_id": self._run.experiment_id, "mlflow_run_id": self.run_id}
@@ -106,6 +109,10 @@ class Uploader:
                 break
             total += sent
         self._mention_torn_line()
+        if self._is_lost_there and self._lifecycle.status == "RUNNING":
+            # Silent it was, and not gone.
+            self._store.set_state(self.run_id, RUNNING)
+            self._is_lost_there = False
         self._upload_models()
         # The note of a lost run says so: see mark_lost.
         if self._facts.state is not None and self._lifecycle.status != "LOST":
@@ -125,9 +132,10 @@ class Uploader:
             self._save()
 
     def mark_lost(self) -> None:
-        """Say in the store that the run's process is gone; a later start takes it back."""
+        """Say in the store that the run's process is gone; a later record takes it back."""
         state = lost_state(self._facts.last_ms)
         self._store.set_state(self.run_id, state)
+        self._is_lost_there = True
         self._upload_note(state)
 
     def _open(self, experiment: str, store: StoreUri) -> MlflowRun:
@@ -165,7 +173,7 @@ class Uploader:
         # What the store has must never be lost by the journal, or a restart would double it.
         sync_file(self._folder.journal)
         batch = gather(chunk.records)
-        self._mention_oddities(batch, chunk.unreadable)
+        self._mention_oddities(batch.unknown, chunk.unreadable)
         self._points.send(batch.points)
         self._store.log_params(self.run_id, batch.params)
         self._store.log_datasets(self.run_id, batch.datasets)
@@ -199,8 +207,9 @@ class Uploader:
         if check == self._cursor.note_check:
             return
         tags = self._store.tags(self.run_id)
-        digest = tags.get(NOTE_DIGEST_TAG)
-        if digest is None or digest == _digest(tags.get(NOTE_TAG, "")):
+        there, digest = tags.get(NOTE_TAG, ""), tags.get(NOTE_DIGEST_TAG)
+        # Earlier versions wrote no note, so that one without a digest is a person's.
+        if digest == _digest(there) or (digest is None and not there):
             text = note(self._facts, self._folder, state.tag)[:TAG_LENGTH]
             self._store.set_tags(self.run_id, {NOTE_TAG: text, NOTE_DIGEST_TAG: _digest(text)})
         else:
@@ -214,13 +223,14 @@ class Uploader:
             self._cursor.write(self._folder.cursor)
             self._written = deepcopy(self._cursor)
 
-    def _mention_oddities(self, batch: Batch, unreadable: int) -> None:
-        if damaged := batch.damaged + unreadable:
+    def _mention_oddities(self, unknown: set[str], unreadable: int) -> None:
+        if unreadable:
             self._warn_once(
-                f"{self._folder.journal}: skipped {damaged} damaged lines; what they held is lost"
+                f"{self._folder.journal}: skipped {unreadable} damaged lines; what they "
+                "held is lost"
             )
-        if batch.unknown:
-            kinds = ", ".join(sorted(batch.unknown))
+        if unknown:
+            kinds = ", ".join(sorted(unknown))
             self._warn_once(
                 f"{self._folder.journal}: skipped records of kinds that this version does not "
                 f"know ({kinds}); a later one wrote them"

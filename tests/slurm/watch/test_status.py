@@ -13,8 +13,8 @@ from pipeline.errors import UserError
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.lifecycle import Process
 from pipeline.tracking.run_folder import RunFolder, update_run_info, write_json
-from slurm.records import FaultRecord, JobRecord, note_fault, note_job
-from slurm.watch.background_sync import is_behind
+from slurm.records import FaultRecord, JobRecord, note_fault, note_job, read_faults, read_jobs
+from slurm.watch.background_sync import is_behind, sync_root_in_background
 from slurm.watch.controller import Answer
 from slurm.watch.job_state import JobState
 from slurm.watch.run_facts import RunFacts, first_settings, read_facts, read_journal_end
@@ -525,3 +525,45 @@ def test_old_ends_are_left_out_unless_named(made: Made, capsys: pytest.CaptureFi
 def test_watching_needs_a_terminal() -> None:
     with pytest.raises(UserError, match="--watch needs a terminal"):
         watch(list, False, print)
+
+
+def test_a_silent_run_is_not_seen_to_by_its_job_any_more(made: Made) -> None:
+    made.with_job().trained(None)
+    update_run_info(made.folder.path, tracking_uri="http://server:5000")
+    assert not is_behind(made.facts)
+    assert is_behind(made.silent_for(1000, 1000).facts)
+
+
+@pytest.mark.parametrize("name", ["run.json", "tracking.cursor.json"])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[1]"])
+def test_a_neighbour_whose_files_are_damaged_is_left_out(
+    name: str, content: bytes, made: Made
+) -> None:
+    made.with_job().trained(None)
+    (made.folder.path / name).write_bytes(content)
+    assert not is_behind(made.facts)
+    (made.folder.path / name).unlink()
+    (made.folder.path / name).mkdir()  # not to be read, by root either
+    assert not is_behind(made.facts)
+
+
+def test_a_damaged_start_is_not_the_last(made: Made) -> None:
+    made.trained(None)
+    with made.folder.journal.open("a") as file:
+        file.write('{"kind":"start","step":0}\n')
+    assert made.facts.last_record_s == pytest.approx(STARTED_S, abs=1)
+
+
+def test_records_of_jobs_hold_no_password(tmp_path):
+    folder = RunFolder(tmp_path)
+    note_fault(folder, replace(FAULT, message="no answer from http://me:pw@host/x"))
+    note_job(folder, replace(JOB, command="python slurm/launch.py a.yaml x=http://me:pw@host/x"))
+    assert read_faults(folder)[0].message == "no answer from http://host/x"
+    assert read_jobs(folder)[0].command == "python slurm/launch.py a.yaml x=http://host/x"
+
+
+def test_a_journal_that_cannot_be_read_stops_no_launch(made: Made) -> None:
+    made.folder.journal.mkdir()
+    sync_root_in_background(str(made.folder.path.parent))
+    with pytest.raises(OSError):
+        read_facts(made.folder.path)

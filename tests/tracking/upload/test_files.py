@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from pipeline.tracking import update_run_info
 from pipeline.tracking.store_uri import StoreUri
 from pipeline.tracking.upload import files as files_module
 from pipeline.tracking.upload.batch import Point
@@ -29,8 +30,9 @@ def put(folder, name, content):
 def test_files_arrive_redacted_and_pictures_as_they_are(made, any_uri, tmp_path):
     picture = b"\x89PNG\r\n" + bytes(range(256))
     put(made.folder, "batch.png", picture)
-    put(made.folder, "code.diff", "+ uri = 'http://me:t0psecret@host/é'\n".encode())
-    put(made.folder, "last/classes.csv", b"class,top1\n")
+    diff = "code/launch-1.diff"
+    put(made.folder, diff, "+ uri = 'http://me:t0psecret@host/é'\n".encode())
+    put(made.folder, "last/classes.csv", b"caf\xe9 http://me:t0psecret@host\n")
     put(made.folder, ".half.csv.1-ab.tmp", b"half")
     (tmp_path / "secret").write_text("of another folder")
     (made.folder.artifacts / "link").symlink_to(tmp_path / "secret")
@@ -40,10 +42,11 @@ def test_files_arrive_redacted_and_pictures_as_they_are(made, any_uri, tmp_path)
     made.end()
     stored = made.synced(any_uri)
     curves = [f"curves/{name}.svg" for name in CURVES]
-    expected = ["batch.png", "code.diff", "config.resolved.yaml", *curves, "last/classes.csv"]
+    expected = ["batch.png", diff, "config.resolved.yaml", *curves, "last/classes.csv"]
     assert stored.artifacts() == sorted(expected)
     assert stored.artifact("batch.png") == picture
-    assert stored.artifact("code.diff").decode() == "+ uri = 'http://host/é'\n"
+    assert stored.artifact(diff).decode() == "+ uri = 'http://host/é'\n"
+    assert stored.artifact("last/classes.csv") == b"caf\xe9 http://host\n"
     assert b"t0psecret" not in stored.artifact("config.resolved.yaml")
     drawn = ET.fromstring(stored.artifact("curves/loss.svg"))
     told = " ".join(drawn.itertext())
@@ -228,3 +231,24 @@ def test_a_file_that_cannot_be_read_is_named_once(made, store, capsys, monkeypat
     uploader.upload_files()
     assert made.stored(store.uri).artifacts() == ["b.csv"]
     assert capsys.readouterr().err.count("a.csv cannot be read") == 1
+
+
+def test_texts_that_no_database_takes_arrive_without_their_odd_characters(made, store):
+    odd, clean = "caf\udce9 \0", "caf\ufffd \ufffd"
+    update_run_info(made.folder.path, name=odd, experiment=(experiment := made.experiment + odd))
+    put(made.folder, os.fsdecode(b"caf\xe9.csv"), b"1")
+    made.journal.settings({"data.root": odd})
+    made.journal.tags({"launch_command": odd})
+    made.journal.dataset(odd, "train", "ab" * 32, 3)
+    made.evaluated(22, 40.0)
+    made.end()
+    made.experiment = experiment.replace(odd, clean)
+    stored = made.synced(store.uri)
+    assert stored.run.info.run_name == clean
+    assert stored.run.data.params["data.root"] == clean
+    assert stored.tags["launch_command"] == clean
+    drawn = ET.fromstring(stored.artifact("curves/loss.svg"))
+    assert clean in " ".join(drawn.itertext())
+    assert "caf\ufffd.csv" in stored.artifacts()
+    assert f"{clean}-train" in [i.dataset.name for i in stored.run.inputs.dataset_inputs]
+    assert stored.models[0].params["data.root"] == clean

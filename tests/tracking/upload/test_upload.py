@@ -277,7 +277,7 @@ def test_gather_keeps_points_in_order_and_the_last_of_the_rest():
         ]
     )
     assert batch.points == [("x", 1.5, 3, 1), ("y", float("inf"), 3, 1)]
-    assert (batch.unknown, batch.damaged, batch.last_ms) == ({"a-kind-of-later"}, 0, 6)
+    assert (batch.unknown, batch.last_ms) == ({"a-kind-of-later"}, 6)
     assert batch.tags == {"a": "2", "b": "1", "summary.best": "3"}
     assert batch.state is not None
     assert (batch.state.status, batch.state.tag, batch.state.ended_ms) == ("KILLED", "killed", 6)

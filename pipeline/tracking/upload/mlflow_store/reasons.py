@@ -3,7 +3,7 @@
 import re
 from http import HTTPStatus
 
-from pipeline.tracking.redact import redact
+from pipeline.redact import redact
 
 _MOST_CHARACTERS = 300
 
