@@ -189,9 +189,18 @@ class JournalTracker:
             return
         state = "is still uploading in the background" if code is None else "could not upload all"
         warn(
-            f"MLflow: {state} (log: {self._folder.tracking_log}); the journal has everything, "
+            f"MLflow: {state}{_last_said(self._folder.tracking_log)}; the journal has everything, "
             f"and this uploads what is missing: {sync_command(self._folder)}"
         )
+
+
+def _last_said(log: Path) -> str:
+    """Where the uploader's log lies, and its last line, which may say what it waits for."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return f" (log: {log}" + (f", ending: {lines[-1].strip()})" if lines else ")")
 
 
 def sync_command(folder: RunFolder) -> str:

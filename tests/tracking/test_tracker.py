@@ -236,3 +236,11 @@ def test_training_imports_neither_mlflow_nor_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_what_the_uploader_said_last_is_told(tmp_path):
+    log = tmp_path / "tracking.log"
+    assert tracker_module._last_said(log) == f" (log: {log})"
+    log.write_text("uploading to http://host\nhttp://host: does not answer; will try again\n")
+    said = tracker_module._last_said(log)
+    assert said == f" (log: {log}, ending: http://host: does not answer; will try again)"

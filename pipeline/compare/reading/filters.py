@@ -6,7 +6,8 @@
     operator   = "=" | "==" | "!=" | "<" | "<=" | ">" | ">="
 
 A name is a setting, a tag, a result or a metric (its last value). A value is a number, a word in
-which * stands for any text, a list such as [pooling, attention], or a text in quotes.
+which * stands for any text and case does not matter, a list such as [pooling, attention], or a
+text in quotes, exactly.
 """
 
 import difflib
@@ -182,7 +183,8 @@ def _equality(read: Callable[[Run], str | float | None], value: _Token, is_negat
     # Only the star: lists of settings are written in brackets, which fnmatch would read.
     pattern = None
     if value.kind == "word" and "*" in wanted:
-        pattern = re.compile(fnmatch.translate(wanted.replace("[", "[[]").replace("?", "[?]")))
+        plain = wanted.replace("[", "[[]").replace("?", "[?]")
+        pattern = re.compile(fnmatch.translate(plain), re.IGNORECASE)
 
     def holds(run: Run) -> bool:
         found = read(run)
@@ -192,7 +194,9 @@ def _equality(read: Callable[[Run], str | float | None], value: _Token, is_negat
             return (own == number) != is_negated
         if pattern is not None:
             return (pattern.match(str(found)) is not None) != is_negated
-        return (str(found) == wanted) != is_negated
+        own = str(found)
+        is_same = own == wanted if is_quoted else own.casefold() == wanted.casefold()
+        return is_same != is_negated
 
     return holds
 
