@@ -2,7 +2,7 @@
 
 from pipeline.compare.judging.comparison import Comparison, compare_runs
 from pipeline.compare.judging.groups import Group, Spread, group_runs
-from pipeline.compare.judging.significance import Difference, difference, differences
+from pipeline.compare.judging.significance import Difference, differences
 from pipeline.compare.reading.load import load_run, load_runs
 from pipeline.compare.run import Best, Curve, Run
 
@@ -15,7 +15,6 @@ __all__ = [
     "Run",
     "Spread",
     "compare_runs",
-    "difference",
     "differences",
     "group_runs",
     "load_run",

@@ -9,7 +9,13 @@ from pathlib import Path
 from pipeline.errors import PreflightError, UserError, run_cli
 from pipeline.log import info, warn
 from pipeline.tracking.run_folder import list_runs, read_run_info, resolve_run
-from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri, parse_store, store_of_sync
+from pipeline.tracking.store_uri import (
+    URI_VARIABLE,
+    StoreUri,
+    parse_store,
+    runs_page,
+    store_of_sync,
+)
 from pipeline.tracking.ui import check_port, serve
 
 DEFAULT_PORT = 5000
@@ -136,9 +142,7 @@ def _runs_page(folders: list[Path], store: StoreUri) -> str:
     there = [facts for facts in known if facts.get("tracking_uri") == store.shown]
     latest = max(there, key=lambda facts: facts.get("created_ms") or 0, default={})
     experiment = latest.get("mlflow_experiment_id")
-    if experiment is None:
-        return ""
-    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    return "" if experiment is None else runs_page(experiment)
 
 
 def _runs_under(runs_root: str) -> list[Path]:

@@ -7,6 +7,9 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.redact import has_secret, redact
 
+# Without its last part, MLflow 3 opens pages for language models, which show no training.
+_RUNS_PAGE = "/#/experiments/{experiment}/runs{run}?workflowType=machine_learning"
+
 DEFAULT_URI = "sqlite:///mlflow.db"
 JOURNAL_ONLY = "journal"
 """``tracking.uri`` of a run that is never uploaded by itself."""
@@ -35,6 +38,12 @@ class StoreUri:
     def sqlite_path(self) -> Path | None:
         """The database file, or None where the store is no SQLite file."""
         return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
+
+
+def runs_page(experiment_id: str, run_id: str | None = None) -> str:
+    """What follows the address of MLflow's UI to see an experiment's runs, or one of them."""
+    run = "" if run_id is None else f"/{run_id}"
+    return _RUNS_PAGE.format(experiment=experiment_id, run=run)
 
 
 def parse_store(uri: str, working_dir: Path) -> StoreUri:

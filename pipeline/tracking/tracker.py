@@ -19,7 +19,7 @@ from pipeline.tracking.launches import Launch, gpu_hours, world_sizes
 from pipeline.tracking.lifecycle import EndStatus
 from pipeline.tracking.run_folder import RunFolder, read_run_info
 from pipeline.tracking.sampler import Sampler
-from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri
+from pipeline.tracking.store_uri import URI_VARIABLE, StoreUri, runs_page
 from pipeline.tracking.upload.scheduling import step_forward
 
 DRAIN_WAIT_S = 10.0
@@ -175,9 +175,7 @@ class JournalTracker:
         experiment, run = known.get("mlflow_experiment_id"), known.get("mlflow_run_id")
         if experiment is None or run is None:
             return self._store.shown
-        # Without its last part, MLflow 3 opens a page for language models.
-        page = f"experiments/{experiment}/runs/{run}?workflowType=machine_learning"
-        return f"{self._store.shown}/#/{page}"
+        return self._store.shown + runs_page(experiment, run)
 
     def _drain(self, uploader: "subprocess.Popen[bytes]") -> None:
         step_forward(uploader.pid)

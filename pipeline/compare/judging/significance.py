@@ -36,14 +36,11 @@ class Difference:
         return self.p_value is not None and self.p_value < LEVEL
 
 
-def difference(group: Group, baseline: Group) -> Difference:
-    """Best top-1 of two groups by Welch's t-test, which assumes no common variance."""
-    raw = _untold(group, baseline)
-    return raw if raw.p_value is None else replace(raw, words=_words(raw, group, baseline, 1))
-
-
 def differences(groups: Sequence[Group], baseline: int) -> list[Difference]:
-    """Each group against one of them; p-values of several tests are corrected after Holm."""
+    """Each group against one of them by Welch's t-test, which assumes no common variance.
+
+    p-values of several tests are corrected after Holm.
+    """
     own = groups[baseline]
     raw = [
         Difference(0.0 if own.best_top1 else None, None, None, None, BASELINE_WORDS)

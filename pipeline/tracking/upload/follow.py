@@ -116,7 +116,7 @@ class _Follower:
             # Artifacts may lie elsewhere than metrics, which need not wait for them.
             if over:
                 raise
-            self._say_once(f"config not uploaded yet: {_one_line(error)}")
+            self._say_once(f"artifacts not uploaded yet: {_one_line(error)}")
 
     def _note_failure(self, error: Exception, give_up_s: float | None) -> None:
         self.failures += 1
