@@ -131,13 +131,14 @@ class Scene:
                 self._mends.pop()[1]()
 
     def look(self, pause_s: float = _POLL_S) -> bool:
-        """Mend what is due, read the journal; false once the job has left the queue."""
+        """Read the journal, mend what is due by it; false once the job has left the queue."""
         time.sleep(pause_s)
+        # In this order: who waits for the journal to go on finds all mended that waited too.
+        self.journal.update()
         for is_due, mend in list(self._mends):
             if is_due():
-                self._mends.remove((is_due, mend))
                 mend()
-        self.journal.update()
+                self._mends.remove((is_due, mend))
         if time.monotonic() - self._asked_s > _QUEUE_EVERY_S:
             self._asked_s = time.monotonic()
             return self.job in self.cluster.queue()
