@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.config.schema.section import Count, Counts, Positive, Section
+from pipeline.config.schema.section import Count, Counts, Manner, Positive, Section
 
 TokenMixer = Literal["pooling", "identity", "random", "depthwise_conv", "attention", "spatial_fc"]
 Norm = Literal["group_norm", "layer_norm", "batch_norm", "none"]
 Activation = Literal["gelu", "relu", "silu"]
+Kernels = Literal["auto", "torch", "triton"]
 
 ATTENTION_HEAD_DIM = 32
 """Channels of an attention head (the original release)."""
@@ -119,6 +120,8 @@ class ModelConfig(Section):
     """Take all but the classifier from init_from, for other classes."""
     freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Parameters that stay as they are: patterns of names such as stem.* or stages.0.*."""
+    kernels: Annotated[Kernels, _known(get_args(Kernels)), Manner] = "auto"
+    """What computes the blocks: PyTorch, or this project's Triton kernels; auto is the faster one."""
     metaformer: MetaFormerConfig = MetaFormerConfig()
 
     @model_validator(mode="after")

@@ -87,6 +87,14 @@ class EngineConfig(Section):
     """Keep only the blocks' inputs for the backward pass and compute the rest again."""
     compile: Annotated[bool, Manner] = False
     """Compile the model with torch.compile at the start."""
+    compile_mode: Annotated[Literal["default", "reduce-overhead", "max-autotune"], Manner] = (
+        "default"
+    )
+    """What torch.compile tries, read where compile is true; reduce-overhead uses CUDA graphs."""
+    memory_format: Annotated[Literal["auto", "channels_last", "contiguous"], Manner] = "auto"
+    """Order of a map's numbers in memory; auto is the faster one."""
+    deterministic: Annotated[bool, Manner] = True
+    """On a GPU, use only algorithms that give the same bits every time."""
     max_skipped_steps: Annotated[Count, Manner] = 10
     """Steps in a row with inf or NaN gradients that bring the last checkpoint's weights back."""
     max_rollbacks: Annotated[int, Field(ge=0), Free] = 3
