@@ -23,10 +23,12 @@ RESULTS: dict[str, Callable[[Run], float | int | str | None]] = {
     "gpu_hours": lambda run: run.gpu_hours,
     "wall_s": lambda run: run.wall_s,
     "images_per_second": lambda run: run.images_per_second,
+    "mfu": lambda run: run.mfu,
     "ranks": lambda run: run.worlds[-1] if run.worlds else None,
     "code": lambda run: run.code,
 }
-"""top1 and top5 in percent; images_per_second is the median; ranks are those of the last launch."""
+"""top1 and top5 in percent; images_per_second and mfu, a fraction, are medians; ranks are those of
+the last launch."""
 
 
 def plain(value: Any) -> Any:

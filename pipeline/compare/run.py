@@ -61,7 +61,8 @@ class Run:
 
     ``settings`` are texts by dotted key, as a config file has them. top1 and top5 are percent,
     ``wall_s`` is seconds at work over all launches, without the time in queues between them;
-    ``images_per_second`` is the median; ``gpu_hours`` counts a rank on a CPU as one GPU.
+    ``images_per_second`` and ``mfu``, a fraction, are medians; ``gpu_hours`` counts a rank on a CPU
+    as one GPU.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Run:
     gpu_hours: float | None
     wall_s: float | None
     images_per_second: float | None
+    mfu: float | None
     curves: dict[str, Curve]
     """All metrics but the machine's load."""
     seconds: Curve

@@ -72,6 +72,21 @@ def _cost(module: nn.Module, operations: Mapping[Callable[..., object], int]) ->
     )
 
 
+def training_flops(config: ModelConfig, img_size: int) -> int:
+    """Operations of one image's forward and backward pass in convolutions and matrix products.
+
+    Counted on the meta device as autograd performs them: three times the forward pass, less the
+    gradient of the images, of weights that model.freeze keeps, and of all before the first
+    trained one. A multiply-add is two operations. Raises UserError as build_model does.
+    """
+    with torch.device("meta"):
+        model = build_model(config, 0, img_size).eval()
+        images = torch.empty(1, 3, img_size, img_size)
+        with FlopCounterMode(display=False) as counter:
+            model(images).sum().backward()
+    return counter.get_total_flops()
+
+
 def activation_bytes(config: Config) -> int:
     """Memory of a training micro-batch for the backward pass, by ACTIVATION_METHOD.
 

@@ -9,8 +9,9 @@ from typing import Any
 from pipeline.config.load import write_resolved
 from pipeline.log import info
 from pipeline.plan import Plan
+from pipeline.plan.known import table
 from slurm.submit import submission
-from slurm.submit.forecast import Forecast, forecast, table
+from slurm.submit.forecast import Forecast, forecast
 from slurm.submit.request import Prepared
 from slurm.submit.time_limit import show_minutes
 from slurm.submit.training import check_free
@@ -108,7 +109,7 @@ def _forecast_lines(prepared: Prepared) -> dict[str, str]:
     elif expected.least_rank_hours is not None:
         hours = (
             f"{expected.basis}; at least {_hours(expected.least_rank_hours)}, which is an "
-            f"{table().peak.hardware} at its peak: real trainings stay far below that"
+            f"{table().usual_gpu.gpu} at its peak: real trainings stay far below that"
         )
     hours += f"; after step {saved:,}" if saved else ""
     lines["GPU-hours" if is_gpu else "hours of ranks"] = hours

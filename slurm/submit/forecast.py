@@ -1,71 +1,25 @@
 """What a training will need: memory of a GPU, hours, time slots; from a table, without torch."""
 
-import functools
 import math
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.config import Config
-from pipeline.config.schema import MetaFormerConfig
 from pipeline.plan import Plan
+from pipeline.plan.known import (
+    KnownModel,
+    Speed,
+    known_model,
+    measured_speeds,
+    table,
+    trained_parameters,
+)
+from pipeline.plan.traffic import BUCKET_ELEMENTS
 from slurm.submit.time_limit import working_s
 
-_FILE = Path(__file__).with_name("forecast.yaml")
-_BUCKET_BYTES = 2 * 4 * 2**24
-"""Two fp32 buffers of gradients under way (pipeline/engine/settings.py)."""
+_BUCKET_BYTES = 2 * 4 * BUCKET_ELEMENTS
+"""Two fp32 buffers of gradients under way."""
 _START_S = 120.0
 """Of a slot: starting Python on all ranks, the preflight, reading a checkpoint. A guess."""
-
-
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KnownModel(_Row):
-    """A model's figures; see forecast.yaml."""
-
-    config: str
-    settings: dict[str, Any]
-    num_classes: int = 1000
-    img_size: int
-    parameters: int
-    frozen: int
-    macs: int
-    activation_bytes: int
-
-
-class Speed(_Row):
-    """A measured training; see forecast.yaml."""
-
-    config: str
-    img_size: int
-    dtype: Literal["bf16", "fp32"]
-    device: Literal["cuda", "cpu"]
-    hardware: str
-    images_per_second: float
-    date: date
-    source: str
-
-
-class Peak(_Row):
-    """A GPU's limit; see forecast.yaml."""
-
-    hardware: str
-    source: str
-    flops: dict[str, float]
-
-
-class Table(_Row):
-    """All that forecasts go by."""
-
-    models: tuple[KnownModel, ...]
-    speeds: tuple[Speed, ...]
-    peak: Peak
 
 
 @dataclass(frozen=True)
@@ -88,19 +42,11 @@ class Forecast:
     least_time_slots: int | None
 
 
-@functools.cache
-def table() -> Table:
-    """The committed figures."""
-    # YAML's C parser: the pure one takes as long as all the rest.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Table.model_validate(yaml.load(_FILE.read_text(encoding="utf-8"), loader))
-
-
 def forecast(config: Config, plan: Plan, time_min: int, saved_step: int = 0) -> Forecast:
     """Of what is left after ``saved_step`` steps, in slots of ``time_min``."""
     images = max(plan.total_steps - saved_step, 0) * plan.global_batch
-    model = _known(config)
-    speed = _speed(config, model)
+    model = known_model(config)
+    speed = next(iter(measured_speeds(config, model)), None)
     hours = images / speed.images_per_second / 3600 if speed else None
     least = _least_hours(config, model, images)
     return Forecast(
@@ -113,28 +59,6 @@ def forecast(config: Config, plan: Plan, time_min: int, saved_step: int = 0) -> 
         time_slots=_slots(hours, plan, time_min),
         least_time_slots=_slots(least, plan, time_min),
     )
-
-
-def _known(config: Config) -> KnownModel | None:
-    """The row of this architecture, whatever the image size."""
-    if config.model.name != "metaformer":
-        return None
-    own = config.model.metaformer
-    for row in table().models:
-        theirs = MetaFormerConfig(**row.settings, layer_scale_init=own.layer_scale_init)
-        if theirs == own:
-            return row
-    return None
-
-
-def _speed(config: Config, model: KnownModel | None) -> Speed | None:
-    if model is None:
-        return None
-    wanted = (model.config, config.augment.img_size, config.engine.dtype, config.device)
-    for row in table().speeds:
-        if (row.config, row.img_size, row.dtype, row.device) == wanted:
-            return row
-    return None
 
 
 def _basis(config: Config, model: KnownModel | None, speed: Speed | None) -> str:
@@ -153,15 +77,14 @@ def _least_hours(config: Config, model: KnownModel | None, images: int) -> float
     if model is None or config.device != "cuda" or config.augment.img_size != model.img_size:
         return None
     # Forward pass once, backward pass twice; a multiply-add is two operations.
-    return images * 6 * model.macs / table().peak.flops[config.engine.dtype] / 3600
+    return images * 6 * model.macs / table().usual_gpu.flops[config.engine.dtype] / 3600
 
 
 def _state_bytes(config: Config, plan: Plan, model: KnownModel) -> int:
     """By pipeline/engine: bf16 weights have fp32 masters, AdamW has two fp32 moments."""
     stage, world = config.engine.zero_stage, plan.world_size
     is_bf16 = config.engine.dtype == "bf16"
-    head = (config.model.num_classes - model.num_classes) * (config.model.metaformer.dims[-1] + 1)
-    trained = model.parameters + head
+    trained = trained_parameters(config, model)
     weights = trained * (2 if is_bf16 else 4) // (world if stage == 3 else 1)
     gradients = trained * (2 if is_bf16 else 4) // (world if stage >= 2 else 1)
     if is_bf16 and plan.slots > 1:

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.config.schema import Config, ModelConfig
 from pipeline.models.build import build_model
-from pipeline.models.cost import activation_bytes, model_cost
+from pipeline.models.cost import activation_bytes, model_cost, training_flops
 
 SMALL = {"depths": [1, 2], "dims": [32, 64]}
 
@@ -34,6 +34,20 @@ def test_frozen_parameters_are_counted_apart() -> None:
     frozen = model_cost(ModelConfig.model_validate({**settings, "freeze": ["stem.*"]}), 32)
     assert plain.total.frozen == 0 and frozen.total.frozen == plain.parts["stem"].trained
     assert frozen.total.trained + frozen.total.frozen == plain.total.trained
+
+
+def test_training_is_three_forward_passes_less_what_autograd_skips() -> None:
+    settings = {"num_classes": 10, "metaformer": SMALL}
+    plain = ModelConfig.model_validate(settings)
+    cost = model_cost(plain, 32)
+    stem, first = cost.parts["stem"].macs, cost.parts["stages.0"].macs
+    # Nobody needs the gradient of the images.
+    assert training_flops(plain, 32) == 6 * cost.total.macs - 2 * stem
+    # A frozen stem only passes forward; frozen weights behind trained ones pass theirs on.
+    without = ModelConfig.model_validate({**settings, "freeze": ["stem.*"]})
+    assert training_flops(without, 32) == training_flops(plain, 32) - 2 * stem
+    within = ModelConfig.model_validate({**settings, "freeze": ["stages.0.*"]})
+    assert training_flops(within, 32) == training_flops(plain, 32) - 2 * first
 
 
 def real_activation_bytes(config: Config) -> int:

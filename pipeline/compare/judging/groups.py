@@ -46,6 +46,7 @@ class Group:
     images: Spread | None
     wall_s: Spread | None
     images_per_second: Spread | None
+    mfu: Spread | None
 
     @property
     def code(self) -> str:
@@ -168,6 +169,7 @@ def _group(label: str, runs: Sequence[Run]) -> Group:
         images=over(lambda run: run.images),
         wall_s=over(lambda run: run.wall_s),
         images_per_second=over(lambda run: run.images_per_second),
+        mfu=over(lambda run: run.mfu),
     )
 
 

@@ -108,6 +108,7 @@ def assemble_run(
         epochs=last_of(curves, "progress/epoch"),
         images=images,
         images_per_second=_median(curves.get("perf/img_per_s")),
+        mfu=_median(curves.get("perf/mfu")),
         **facts,
     )
 

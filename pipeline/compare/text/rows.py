@@ -80,6 +80,10 @@ def result_rows(comparison: Comparison) -> Rows:
         (wording.cost_label(groups), each(lambda g: wording.hours_text(g.gpu_hours))),
         ("wall time", each(lambda g: wording.wall_text(g.wall_s))),
         ("images/s, median", each(lambda g: wording.count_text(g.images_per_second))),
+    ]
+    if any(group.mfu is not None for group in groups):
+        rows.append(("MFU, median", each(lambda g: wording.spread_text(g.mfu, "{:.3f}"))))
+    rows += [
         ("ranks", each(wording.ranks_text)),
         ("seeds", each(wording.seeds_text)),
     ]

@@ -1,14 +1,12 @@
-"""Forecasts, and the committed table that they go by."""
+"""What a launch says of memory, hours and time slots."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.config import Config, load
 from pipeline.plan import make_plan
-from slurm.submit.forecast import KnownModel, forecast, table
+from slurm.submit.forecast import forecast
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"
@@ -16,42 +14,6 @@ CONFIGS = ROOT / "configs"
 
 def config_of(name: str, *overrides: str) -> Config:
     return load(CONFIGS / name, overrides).config
-
-
-def test_every_config_is_in_the_table() -> None:
-    there = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
-    assert {row.config for row in table().models} == there - {"base.yaml"}
-
-
-@pytest.mark.parametrize("row", table().models, ids=lambda row: row.config)
-def test_the_models_figures_are_true(row: KnownModel) -> None:
-    from pipeline.models.cost import activation_bytes, model_cost
-
-    batch = ["train.micro_batch=64", "train.global_batch=64", "engine.dtype=bf16"]
-    config = config_of(row.config, *batch)
-    cost = model_cost(config.model, config.augment.img_size).total
-    true = row.model_copy(
-        update={
-            "num_classes": config.model.num_classes,
-            "img_size": config.augment.img_size,
-            "parameters": cost.trained,
-            "frozen": cost.frozen,
-            "macs": cost.macs,
-            "activation_bytes": round(activation_bytes(config) / 64),
-        }
-    )
-    assert row == true, f"write this into slurm/submit/forecast.yaml: {true}"
-    expected = forecast(config, make_plan(config, 1, 64, 64), 60)
-    assert expected.activation_bytes is not None, "settings: they are not those of this config"
-
-
-def test_the_speeds_are_those_that_were_measured() -> None:
-    for row in table().speeds:
-        record: dict[str, Any] = json.loads((ROOT / row.source).read_text())
-        measured = record["figures"][row.dtype]["images_per_second"]["this project"]["median"]
-        assert row.images_per_second == measured
-        assert str(row.date) == record["date"] and "Xeon" in record["machine"]["processor"]
-        assert f"{row.img_size} px" in record["figures"]["model"]
 
 
 def test_a_gpu_that_nobody_measured_gets_a_lower_bound() -> None:

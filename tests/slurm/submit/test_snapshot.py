@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_it_holds_the_code_and_is_taken_once(tmp_path: Path) -> None:
     target = snapshot_folder(tmp_path)
     take_snapshot(target)
-    for name in ("pipeline/plan.py", "slurm/submit/forecast.yaml", "slurm/sites/example.yaml"):
+    names = ("pipeline/plan/counts.py", "pipeline/plan/forecast.yaml", "slurm/sites/example.yaml")
+    for name in names:
         assert (target / name).read_bytes() == (ROOT / name).read_bytes()
-    (target / "pipeline/plan.py").write_text("kept")
+    (target / "pipeline/plan/counts.py").write_text("kept")
     take_snapshot(target)
-    assert (target / "pipeline/plan.py").read_text() == "kept"
+    assert (target / "pipeline/plan/counts.py").read_text() == "kept"
     assert list(tmp_path.iterdir()) == [target]
 
 

@@ -1,12 +1,10 @@
 """Config and world to numbers: steps, micro-batches per rank, learning-rate scale. Pure."""
 
-import argparse
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from pipeline.config import Config, load
-from pipeline.errors import UserError, run_cli
+from pipeline.config import Config
+from pipeline.errors import UserError
 from pipeline.shards import ShardSplit, open_split
 
 
@@ -138,30 +136,3 @@ def useful_worlds(micro_batches: int) -> list[int]:
 def due(step: int, every: int | None, total: int) -> bool:
     """Is a periodic action due after ``step`` steps? Always after the last; never if every=None."""
     return every is not None and (step % every == 0 or step == total)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.plan", description=__doc__)
-    parser.add_argument("config", help="config file, such as configs/m48.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    parser.add_argument("--world", type=int, default=1, help="ranks (default 1)")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    args = parser.parse_intermixed_args()
-    if args.world < 1:
-        raise UserError(f"--world {args.world} must be at least 1")
-    config = load(args.config, args.overrides).config
-    plan = make_plan(config, args.world, *map(len, open_splits(config)))
-    facts = asdict(plan) | {
-        "idle_slots": plan.idle_slots,
-        "worlds_without_idle_slots": useful_worlds(plan.micro_batches),
-    }
-    if args.json:
-        print(json.dumps(facts))
-        return 0
-    for name, value in facts.items():
-        print(f"{name:<26} {value}")
-    return 0
-
-
-if __name__ == "__main__":
-    run_cli(main)
