@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.data.loader import Loader
 
 _WARM_UP_BATCHES = 4
+_RESERVE = 1.5
+"""Times as many images as the training takes in, so that it never waits for the slow ones."""
 _BUSY = 0.85
 """Share of the CPUs' time from which on they are what is lacking."""
 
@@ -36,16 +39,22 @@ def main() -> int:
     parser.add_argument("config", help="config file, such as configs/s12.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--seconds", type=float, default=5.0, help="per stage (default 5)")
+    parser.add_argument(
+        "--rate", type=float, metavar="N", help="images per second that a rank's training takes in"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     args = parser.parse_intermixed_args()
     if args.seconds <= 0:
         raise UserError(f"--seconds {args.seconds:g} must be more than 0")
+    if args.rate is not None and args.rate <= 0:
+        raise UserError(f"--rate {args.rate:g} must be more than 0")
     config = load(args.config, args.overrides).config
     stages = measure(config, args.seconds)
     shares, verdict = cpu_shares(stages), bound(stages, config, cpus_at_hand())
     if args.json:
         facts = {"stages": [asdict(stage) for stage in stages], "cpu_shares": shares}
-        print(json.dumps(facts | {"bound": verdict}))
+        facts |= {"bound": verdict, "images_per_s_and_cpu": per_cpu(stages[-1])}
+        print(json.dumps(facts))
         return 0
     print(f"{'up to':<12}{'img/s':>9}{'CPU ms/img':>12}{'CPUs busy':>11}{'own share of CPU':>18}")
     for stage in stages:
@@ -54,6 +63,9 @@ def main() -> int:
             f"{stage.cpus_busy:>11.2f}{shares[stage.name]:>18.0%}"
         )
     print(f"\n{verdict}")
+    print(f"a CPU feeds {per_cpu(stages[-1]):.0f} img/s")
+    if args.rate is not None:
+        print(supply(stages[-1], args.rate))
     return 0
 
 
@@ -112,6 +124,23 @@ def bound(stages: list[Stage], config: Config, cpus: int) -> str:
         f"{fact}, bound by what runs one after another: {whole.cpus_busy:.1f} of {cpus} CPUs are "
         f"busy; raise data.prefetch_batches (now {config.data.prefetch_batches}) or "
         f"train.micro_batch (now {config.train.micro_batch})"
+    )
+
+
+def per_cpu(whole: Stage) -> float:
+    """Images per second of one CPU that does nothing else."""
+    return 1000 / whole.cpu_ms_per_image
+
+
+def supply(whole: Stage, rate: float) -> str:
+    """Whether ``rate`` images per second can be fed to a rank's training, in words."""
+    share = whole.images_per_s / rate
+    if share >= _RESERVE:
+        return f"that is {share:.2f} times the {rate:.0f} img/s of the training: enough"
+    cpus = math.ceil(_RESERVE * rate / per_cpu(whole))
+    return (
+        f"that is {share:.2f} times the {rate:.0f} img/s of the training, {_RESERVE:g} are safe: "
+        f"this takes {cpus} CPUs per rank; data.decode=gpu takes the decoding off them"
     )
 
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from pipeline.config import Config
 from pipeline.data.augment.transforms import Transforms
 from pipeline.data.bad_samples import BadSamples
-from pipeline.data.dali.graph import GraphSettings, Jpegs
+from pipeline.data.dali.decoding import Jpegs
+from pipeline.data.dali.gpu_decoder import GpuDecoder, gpu_decoder
+from pipeline.data.dali.graph import GraphSettings
 from pipeline.data.dali.operations import Canvas, fill_of
 from pipeline.data.dali.stream import Decoded, DecodeStream, Request
 from pipeline.data.reading import Reader
@@ -46,7 +48,7 @@ class Images:
         )
         stream = DecodeStream(
             requests,
-            self._settings(layers, decode_only),
+            self._settings(batch_size, layers, decode_only),
             batch_size=batch_size,
             threads=data.decode_threads,
             prefetch=data.prefetch_batches,
@@ -65,12 +67,19 @@ class Images:
         data = self._config.data
         return Reader(self.split, data.read_threads, data.read_timeout_s).batches(ids)
 
-    def _settings(self, layers: int, decode_only: bool) -> GraphSettings:
-        augment, decode = self._config.augment, self._config.data.decode
+    def _settings(self, batch_size: int, layers: int, decode_only: bool) -> GraphSettings:
+        augment = self._config.augment
         on_gpu = self._device.type == "cuda"
         return GraphSettings(
             canvas=Canvas(augment.img_size, fill_of(augment), on_gpu),
-            decode_on_gpu=on_gpu if decode == "auto" else decode == "gpu",
+            gpu_decoder=self._gpu_decoder(batch_size) if on_gpu else None,
             layers=layers,
             decode_only=decode_only,
         )
+
+    def _gpu_decoder(self, batch_size: int) -> GpuDecoder | None:
+        data = self._config.data
+        if data.decode == "cpu":
+            return None
+        sizes = self.split.sizes(np.arange(len(self.split)))
+        return gpu_decoder(sizes, batch_size, data.hw_decoder_load)

@@ -2,8 +2,9 @@
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from pipeline.data.mix import DTYPES, HostErasures, Normaliser, mixed_targets, t
 from pipeline.data.order import make_order
 from pipeline.plan import Plan
 from pipeline.shards import ShardSplit
+
+T = TypeVar("T")
 
 _PREPARED_BATCHES = 2
 _NICENESS = 10
@@ -84,7 +87,8 @@ class Loader:
         mine = len(self.plan.micro_batches_of(self.rank))
         # On CPUs the threads that compute wait for one another: none of them may be held up.
         niceness = _NICENESS if self.device.type == "cpu" else 0
-        batches = ahead(self._prepared(start), _PREPARED_BATCHES, "loader", niceness)
+        prepared_ones = self._on_device(self._prepared(start))
+        batches = ahead(prepared_ones, _PREPARED_BATCHES, "loader", niceness)
         for number in range(start, self.plan.total_steps):
             slots: list[MicroBatch] = []
             wait_s = 0.0
@@ -170,11 +174,16 @@ class Loader:
             for index in self.plan.micro_batches_of(self.rank):
                 yield Place(step, epoch, index, order.micro_batch_ids(epoch, in_epoch, index))
 
-    def _prepared(self, start: int) -> Iterator[Prepared]:
+    def _on_device(self, items: Iterator[T]) -> Generator[T, None, None]:
+        """The same, made on the device by whichever thread asks: each has one of its own."""
         if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # each thread has its own
+            torch.cuda.set_device(self.device)
+        yield from items
+
+    def _prepared(self, start: int) -> Iterator[Prepared]:
         augment, seed = self.config.augment, self.config.seed
-        for place, pixels in self.pixel_batches(start):
+        # Drawing what erases costs a host more than feeding DALI: each has a thread.
+        for place, pixels in ahead(self._on_device(self.pixel_batches(start)), 1, "decoder"):
             erasures = draw_erasures(augment, seed, place.epoch, place.ids)
             scales = None
             if len(self._rates):

@@ -51,6 +51,9 @@ class Normaliser:
     ) -> Tensor:
         """Mix, normalise, erase: the order of timm's loader with its prefetcher."""
         count = len(pixels)
+        if self._is_on_gpu:
+            # They were made on the loader's stream, which must not take their memory back early.
+            pixels.record_stream(torch.cuda.current_stream(pixels.device))
         images = torch.empty(pixels.shape, dtype=self._dtype, device=pixels.device)
         # One image at a time stays in a CPU's cache.
         size = count if self._is_on_gpu else 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.schema import Config
-from pipeline.data.bench import Stage, bound, cpu_shares
+from pipeline.data.bench import Stage, bound, cpu_shares, per_cpu, supply
 
 
 def stages(read: float, whole: float, busy: float) -> list[Stage]:
@@ -39,6 +39,14 @@ def test_verdict(read: float, busy: float, threads: int, cpus: int, word: str) -
     assert word in bound(stages(read, 500, busy), config, cpus)
 
 
+def test_what_a_training_needs() -> None:
+    whole = Stage("mix", 640, 3.125, 2.0)
+    assert per_cpu(whole) == pytest.approx(320)
+    assert "1.60 times the 400 img/s of the training: enough" in supply(whole, 400)
+    # 1.5 times 4,000 images at 320 per CPU.
+    assert "takes 19 CPUs per rank" in supply(whole, 4000)
+
+
 def test_command(command: Callable, digit_shards: Path) -> None:
     base = ("-m", "pipeline.data.bench", "configs/digits.yaml", f"data.root={digit_shards}")
     done = command(*base, "--seconds", "0.3", "--json")
@@ -53,5 +61,9 @@ def test_command(command: Callable, digit_shards: Path) -> None:
         "mix",
     ]
     assert all(stage["images_per_s"] > 0 for stage in facts["stages"])
+    whole = facts["stages"][-1]
+    assert facts["images_per_s_and_cpu"] == pytest.approx(1000 / whole["cpu_ms_per_image"])
+    done = command(*base, "--rate", "-1")
+    assert done.returncode == 2 and "--rate -1 must be more than 0" in done.stderr
     done = command(*base, "train.max_steps=1", "--seconds", "0.3")
     assert done.returncode == 2 and "too few to time" in done.stderr

@@ -17,6 +17,8 @@ from pipeline.data.philox import Stream, uniforms
 class Transforms:
     """What happens to each of B images, in this order; all lengths in pixels."""
 
+    sizes: NDArray[np.int64]
+    """(B, 2) width and height of the image."""
     boxes: NDArray[np.int64]
     """(B, 4) x, y, width, height of the region to decode."""
     resized: NDArray[np.int64]
@@ -33,6 +35,7 @@ class Transforms:
     def kept(self, rows: NDArray[np.int64]) -> "Transforms":
         """Those of some of the images; rows: (N,) positions."""
         return Transforms(
+            self.sizes[rows],
             self.boxes[rows],
             self.resized[rows],
             self.crops[rows],
@@ -53,6 +56,7 @@ def train_transforms(
         bicubic = np.full(count, config.train_interpolation == "bicubic")
     draws = uniforms(seed, Stream.CROP, address, CROP_DRAWS)
     return Transforms(
+        sizes=sizes,
         boxes=random_resized_crop(draws, sizes, config.scale, config.ratio),
         resized=np.full((count, 2), config.img_size),
         crops=np.zeros((count, 2), np.int64),
@@ -85,6 +89,7 @@ def eval_transforms(config: EvaluateConfig, img_size: int, sizes: NDArray[np.int
     count = len(sizes)
     resized = short_side_to(int(np.floor(img_size / config.crop_pct)), sizes)
     return Transforms(
+        sizes=sizes,
         boxes=np.concatenate([np.zeros((count, 2), np.int64), sizes], axis=1),
         resized=resized,
         crops=np.rint((resized - img_size) / 2).astype(np.int64),

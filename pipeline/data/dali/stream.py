@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.data.augment.transforms import Transforms
 from pipeline.data.bad_samples import BadSamples
-from pipeline.data.dali.graph import GraphSettings, Jpegs, graph_inputs, image_graph
+from pipeline.data.dali.decoding import Jpegs
+from pipeline.data.dali.graph import GraphSettings, graph_inputs, image_graph
+from pipeline.data.dali.handover import Handover
 from pipeline.data.dali.reasons import reason_of
 from pipeline.errors import DataError
-
-if TYPE_CHECKING:
-    import torch
 
 _FAILURES_IN_A_ROW = 8
 
@@ -35,8 +35,8 @@ class Request:
 class Decoded:
     """One batch from DALI."""
 
-    pixels: "torch.Tensor"
-    """(B, side, side, 3) uint8 on the device."""
+    pixels: Tensor
+    """(B, side, side, 3) uint8 on the device; see Handover for streams."""
     sources: NDArray[np.int64]
     """(B,) whose image each one is: its own position, but for images that cannot be decoded."""
 
@@ -73,17 +73,18 @@ class DecodeStream:
             pipe.build()
             return pipe
 
-        self._side = settings.canvas.side
+        self._settings = settings
+        self._handover = Handover(device_id)
         self._requests = requests
         self._bad = bad
         self._in_flight: list[Request] = []
         self._failures_in_a_row = 0
         self._build = lambda source: build(source, settings, batch_size, prefetch)
         # The decoders to try one by one: the CPU's first, which takes more kinds of JPEG.
-        decoders = (False, True) if settings.decode_on_gpu else (False,)
+        tries = dict.fromkeys((replace(settings, gpu_decoder=None), settings))
         self._singles = [
-            _Single(partial(build, settings=on, batch_size=1, prefetch=1))
-            for on in (replace(settings, decode_on_gpu=on_gpu) for on_gpu in decoders)
+            _Single(partial(build, settings=each, batch_size=1, prefetch=1), each, self._handover)
+            for each in tries
         ]
         self._pipe: Any = self._build(self._feed([]))
 
@@ -97,7 +98,7 @@ class DecodeStream:
             return self._again_one_by_one(error)
         self._failures_in_a_row = 0
         request = self._in_flight.pop(0)
-        return Decoded(_to_torch(images), self._bad.sources(request.ids))
+        return Decoded(self._handover(images), self._bad.sources(request.ids))
 
     def close(self) -> None:
         """Give DALI's threads and memory back; the stream is no longer of use."""
@@ -113,12 +114,10 @@ class DecodeStream:
         self._in_flight.append(request)
         rows = self._bad.sources(request.ids)
         jpegs = [request.jpegs[row] for row in rows.tolist()]
-        return graph_inputs(jpegs, request.transforms.kept(rows), self._side)
+        return graph_inputs(jpegs, request.transforms.kept(rows), self._settings)
 
     def _again_one_by_one(self, error: RuntimeError) -> Decoded:
         """The batch that is due; DALI declares a failed graph unusable, so a new one goes on."""
-        import torch
-
         if not self._in_flight:
             raise DataError(f"DALI failed: {error}") from error
         request = self._in_flight.pop(0)
@@ -129,21 +128,23 @@ class DecodeStream:
         if len(self._bad.reasons) == known and self._failures_in_a_row > _FAILURES_IN_A_ROW:
             raise DataError(f"DALI fails though it decodes each image: {error}") from error
         sources = self._bad.sources(request.ids)
-        pixels = torch.cat([images[source] for source in sources.tolist()])  # type: ignore[misc]
+        shown = [images[source] for source in sources.tolist()]
+        pixels = self._handover.together([image for image in shown if image is not None])
+        assert len(pixels) == len(sources)
         undone, self._in_flight = self._in_flight, []
         self._pipe = self._build(self._feed(undone))
         return Decoded(pixels, sources)
 
-    def _one(self, request: Request, position: int) -> "torch.Tensor | None":
+    def _one(self, request: Request, position: int) -> Tensor | None:
         sample = int(request.ids[position])
         if sample in self._bad.reasons:
             return None
         transforms = request.transforms.kept(np.array([position]))
-        inputs = graph_inputs([request.jpegs[position]], transforms, self._side)
+        jpeg = request.jpegs[position]
         reasons: list[str] = []
         for single in self._singles:
             try:
-                return single.image(inputs)
+                return single.image(jpeg, transforms)
             except RuntimeError as error:
                 reasons.append(reason_of(error))
         self._bad.add(sample, reasons[0])
@@ -153,14 +154,19 @@ class DecodeStream:
 class _Single:
     """The same graph for one image at a time."""
 
-    def __init__(self, build: Callable[[Iterator[Any]], Any]):
-        self._build = build
+    def __init__(
+        self,
+        build: Callable[[Iterator[Any]], Any],
+        settings: GraphSettings,
+        handover: Handover,
+    ):
+        self._build, self._settings, self._handover = build, settings, handover
         self._pipe: Any = None
         self._inputs: tuple[Any, ...] = ()
 
-    def image(self, inputs: tuple[Any, ...]) -> "torch.Tensor":
+    def image(self, jpeg: NDArray[np.uint8], transforms: Transforms) -> Tensor:
         """(1, side, side, 3) uint8. Raises RuntimeError where DALI does."""
-        self._inputs = inputs
+        self._inputs = graph_inputs([jpeg], transforms, self._settings)
         if self._pipe is None:
             self._pipe = self._build(self._feed())
         try:
@@ -168,16 +174,8 @@ class _Single:
         except RuntimeError:
             self._pipe = None
             raise
-        return _to_torch(images)
+        return self._handover(images)
 
     def _feed(self) -> Iterator[tuple[Any, ...]]:
         while True:
             yield self._inputs
-
-
-def _to_torch(images: Any) -> "torch.Tensor":
-    # Here, not above: DecodeCheck's processes do without torch.
-    import torch
-
-    # DALI reuses its buffer at the next run.
-    return torch.from_dlpack(images.as_tensor()).clone()

@@ -25,12 +25,12 @@ def transformed(
     Yields (B, img_size, img_size, 3) pixels, decoded on the CPU. Raises DataError where DALI
     fails.
     """
-    batches = (graph_inputs(files, each, config.img_size) for each in transforms)
     settings = GraphSettings(
         canvas=Canvas(config.img_size, fill_of(config), on_gpu=False),
-        decode_on_gpu=False,
+        gpu_decoder=None,
         layers=transforms[0].operations.layers,
     )
+    batches = (graph_inputs(files, each, settings) for each in transforms)
     yield from _runs(batches, settings, len(files))
 
 
@@ -45,13 +45,13 @@ def operated(
     nothing but the operations happens. Yields (B, side, side, 3).
     """
     count, side = squares.shape[:2]
-    files = [_portable_pixmap(square) for square in squares]
-    batches = (graph_inputs(files, _whole(side, ops), side) for ops in operations)
+    files = [portable_pixmap(square) for square in squares]
     settings = GraphSettings(
         canvas=Canvas(side, fill, on_gpu=False),
-        decode_on_gpu=False,
+        gpu_decoder=None,
         layers=operations[0].layers,
     )
+    batches = (graph_inputs(files, whole(side, ops), settings) for ops in operations)
     yield from _runs(batches, settings, count)
 
 
@@ -77,10 +77,11 @@ def _runs(
         yield images.as_array().copy()
 
 
-def _whole(side: int, operations: Operations) -> Transforms:
+def whole(side: int, operations: Operations) -> Transforms:
     """The whole image, as it is, and then the operations."""
     count = len(operations.ops)
     return Transforms(
+        sizes=np.full((count, 2), side),
         boxes=np.tile([0, 0, side, side], (count, 1)),
         resized=np.full((count, 2), side),
         crops=np.zeros((count, 2), np.int64),
@@ -90,7 +91,8 @@ def _whole(side: int, operations: Operations) -> Transforms:
     )
 
 
-def _portable_pixmap(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def portable_pixmap(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """square: (height, width, 3). Returns a file of it without loss, which DALI decodes."""
     height, width = square.shape[:2]
     header = np.frombuffer(f"P6 {width} {height} 255\n".encode(), np.uint8)
     return np.concatenate([header, square.reshape(-1)])

@@ -35,8 +35,8 @@ DECODED = [Image.open(io.BytesIO(data.tobytes())).convert("RGB") for data in JPE
 
 
 def run(transforms: Transforms, side: int = 224) -> np.ndarray:
-    settings = GraphSettings(Canvas(side, (124, 116, 104), False), False, layers=0)
-    source = iter([graph_inputs(JPEGS, transforms, side)])
+    settings = GraphSettings(Canvas(side, (124, 116, 104), False), None, layers=0)
+    source = iter([graph_inputs(JPEGS, transforms, settings)])
     pipe = image_graph(
         source=source,
         settings=settings,
