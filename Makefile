@@ -17,7 +17,7 @@ PEERS_INSTALLED := $(PEERS)/.installed
 # Where `make cluster` keeps its files; sockets want a short path.
 CLUSTER := $(CURDIR)/.cluster
 
-.PHONY: help demo ablations test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving bench-tracking parity chaos cluster cluster-down clean
+.PHONY: help demo ablations test gpu lint format bench-shards bench-loader bench-data kill-shards kills bench-saving bench-tracking bench-scaling parity chaos cluster cluster-down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,20 @@ cluster: $(INSTALLED)  ## a Slurm cluster of eight nodes on this machine, with a
 cluster-down: $(INSTALLED)  ## stop all of that cluster and delete its files
 	@$(BIN)/python -m tests.slurm.cluster down --folder "$(CLUSTER)"
 
-gpu: $(INSTALLED)  ## the tests that need an NVIDIA GPU, with their figures
-	@$(BIN)/python -m pytest -m gpu -rP tests/gpu
+# With PHOTOS=FOLDER, class folders of JPEGs, these take the place of made ones.
+gpu: $(INSTALLED)  ## prove and measure all that a GPU does: tests, training, loading (9 minutes)
+	@failed=
+	run() {
+	    local began=$$SECONDS
+	    printf '\n$$ %s\n' "$$*"
+	    "$$@" || failed=1
+	    echo "$$((SECONDS - began)) s"
+	}
+	photos=($${PHOTOS:+--photos "$$PHOTOS"})
+	run $(BIN)/python -m pytest -m gpu -rP --durations=5 tests/gpu
+	run $(BIN)/python -m tests.benchmarks.gpu "$${photos[@]}"
+	run $(BIN)/python -m tests.benchmarks.gpu.loading "$${photos[@]}"
+	[ -z "$$failed" ]
 
 lint: $(INSTALLED)  ## ruff, pyright and the import rules
 	@$(BIN)/ruff check .
@@ -94,6 +106,9 @@ bench-saving: $(INSTALLED)  ## what saving and restoring M48 costs, beside the d
 bench-tracking: $(INSTALLED)  ## what MLflow costs a training, well or not; comparing 100 runs (10 minutes)
 	@$(BIN)/python tests/benchmarks/tracking.py
 	$(BIN)/python tests/benchmarks/compare.py
+
+bench-scaling: $(INSTALLED)  ## step times of one and two ranks beside their forecast (5 minutes)
+	@$(BIN)/python tests/benchmarks/scaling/contest.py
 
 parity: $(INSTALLED)  ## training beside plain PyTorch: ZeRO stages, dtypes, ranks (20 minutes)
 	@$(BIN)/python tests/benchmarks/parity/harness.py
