@@ -8,7 +8,7 @@ from pipeline.errors import UserError, run_cli
 VERBS = {
     "config": "print a resolved config and where each value came from",
     "models": "a model's stages, parameters, MACs and memory; --check compares all with the paper",
-    "plan": "steps, micro-batches per rank and the worlds that fit; with --nodes, forecasts of many nodes",
+    "plan": "steps, micro-batches per rank, worlds that fit; --nodes forecasts many nodes",
     "data.show": "draw a batch as the model gets it, with labels and shares",
     "data.bench": "time the loader alone, stage by stage, and say what bounds it",
     "data.parity": "the input pipeline beside timm, torchvision and PIL: pixels and draws",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pynvml
 import pytest
 from PIL import Image
 
@@ -16,6 +17,11 @@ from tests.dist.nursery import Nursery
 ROOT = Path(__file__).resolve().parents[1]
 # One thread per process: several ranks share two cores, and sums must not depend on the machine.
 os.environ.update(OMP_NUM_THREADS="1", DS_ACCELERATOR="cpu", NO_COLOR="1")
+try:
+    pynvml.nvmlInit()
+except pynvml.NVMLError:
+    # Read when Triton is imported: without a GPU its kernels are tested by its interpreter.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -13,8 +13,9 @@ OWN_SETTINGS = "imagenet_pipeline"
 """Key of settings by dotted name that timm's keys do not say."""
 
 _OWN = ("device", "engine.dtype", "model.")
-# Where they came from and how they were trained is nothing to compute with.
-_NOT_OWN = ("model.init_from", "model.new_head", "model.freeze")
+# Where they came from and how they were trained is nothing to compute with, and which kernels
+# there are is the next machine's matter.
+_NOT_OWN = ("model.init_from", "model.new_head", "model.freeze", "model.kernels")
 
 
 def own_settings(config: Config) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pipeline.config import Config
 from pipeline.data.mix import DTYPES
 from pipeline.inference.trained import Trained
 from pipeline.models.build import TimmModel, build_model
+from pipeline.models.kernels.choice import choose_kernels
 from pipeline.models.metaformer import MetaFormer
 from pipeline.models.weights import load_weights
 
@@ -26,7 +27,12 @@ def load_model(trained: Trained) -> MetaFormer | TimmModel:
 
 
 def ready(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
-    """The model on the device, its parameters in engine.dtype: the numbers that training had."""
+    """The model on the device, its parameters in engine.dtype: the numbers that training had.
+
+    Its blocks are computed by the config's kernels. Raises UserError where these cannot be.
+    """
+    if isinstance(model, MetaFormer):
+        model.use_kernels(choose_kernels(config))
     dtype = DTYPES[config.engine.dtype]
     # Parameters alone, as the engine does: buffers such as running statistics stay fp32.
     for parameter in model.parameters():

@@ -4,8 +4,9 @@ Differences to timm's poolformer, which is not quite the paper's model: the head
 the map before the mean over H and W, and patch embeddings keep PyTorch's default init.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -14,9 +15,15 @@ from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pipeline.config.schema.model import Activation
 from pipeline.models.norms import norm
 from pipeline.models.stages import StagePlan
 from pipeline.models.token_mixers import require_side, token_mixer
+
+if TYPE_CHECKING:
+    # Triton comes with them.
+    from pipeline.models.kernels.fused_block import Parts
+    from pipeline.models.kernels.statistics import Statistics
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -55,12 +62,25 @@ class Block(nn.Module):
         self.norm2 = norm(kind_of_norm, dim)
         self.mlp = mlp or nn.Identity()
         self.layer_scale2 = LayerScale(dim, layer_scale_init)
+        self.fused: Callable[..., tuple[Tensor, Statistics | None]] | None = None
 
-    def forward(self, x: Tensor, branch_scales: Tensor | None) -> Tensor:
-        """x: (B, C, H, W); branch_scales: (B, 2) of drop path, None is no drop."""
+    def forward(
+        self, x: Tensor, branch_scales: Tensor | None, statistics: "Statistics | None" = None
+    ) -> "tuple[Tensor, Statistics | None]":
+        """x: (B, C, H, W); branch_scales: (B, 2) of drop path, None is no drop.
+
+        statistics: of x, where a kernel has made them. Returns the map, and its statistics
+        likewise.
+        """
         first, second = (None, None) if branch_scales is None else branch_scales.unbind(1)
+        if self.fused is not None:
+            return self.fused(self, x, (first, second), statistics)
         x = self._join(x, self.layer_scale1(self.token_mixer(self.norm1(x))), first)
-        return self._join(x, self.layer_scale2(self.mlp(self.norm2(x))), second)
+        return self.mlp_branch(x, second), None
+
+    def mlp_branch(self, x: Tensor, scales: Tensor | None) -> Tensor:
+        """The second branch by PyTorch, added to x; scales: (B,) of drop path."""
+        return self._join(x, self.layer_scale2(self.mlp(self.norm2(x))), scales)
 
     def _join(self, x: Tensor, branch: Tensor, scales: Tensor | None) -> Tensor:
         if scales is not None:
@@ -85,6 +105,7 @@ class Stage(nn.Module):
     def __init__(self, in_dim: int | None, plan: StagePlan, blocks: Sequence[Block]):
         super().__init__()
         self.side = plan.side
+        self.suits_kernels = plan.suits_kernels
         self.grad_checkpointing = False
         self.downsample = (
             nn.Identity() if in_dim is None else PatchEmbedding(in_dim, plan.dim, 3, 2, 1)
@@ -102,13 +123,16 @@ class Stage(nn.Module):
         if self.pos_embed is not None:
             require_side(x, self.side, "the position embedding of token_mixers=attention")
             x = x + self.pos_embed
+        statistics = None
         for i, block in enumerate(self.blocks):
             scales = None if branch_scales is None else branch_scales[:, 2 * i : 2 * i + 2]
             if self.grad_checkpointing and torch.is_grad_enabled():
                 # A block draws nothing, so there is no generator to restore.
-                x = checkpoint(block, x, scales, use_reentrant=False, preserve_rng_state=False)
+                x, statistics = checkpoint(
+                    block, x, scales, statistics, use_reentrant=False, preserve_rng_state=False
+                )
             else:
-                x = block(x, scales)
+                x, statistics = block(x, scales, statistics)
         return x
 
 
@@ -134,7 +158,7 @@ class MetaFormer(nn.Module):
     def __init__(
         self,
         plans: Sequence[StagePlan],
-        act: str,
+        act: Activation,
         residual: bool,
         mlp: bool,
         layer_scale_init: float,
@@ -144,6 +168,7 @@ class MetaFormer(nn.Module):
     ):
         super().__init__()
         self.depths = tuple(plan.depth for plan in plans)
+        self._act: Activation = act
         # Both branches of a block share its rate; it grows linearly over the blocks.
         self.drop_path_rates: NDArray[np.float64] = np.linspace(
             0, drop_path, sum(self.depths)
@@ -187,6 +212,24 @@ class MetaFormer(nn.Module):
         for stage in self.stages:
             assert isinstance(stage, Stage)
             stage.grad_checkpointing = enable
+
+    def use_kernels(self, kind: Literal["torch", "triton"], parts: "Parts | None" = None) -> None:
+        """Compute the blocks by PyTorch, or those that can be by Triton's kernels.
+
+        Weights and their names stay, results within rounding. parts: how far to fuse, for
+        measurements; None is the fastest way.
+        """
+        fused = None
+        if kind == "triton":
+            # Late: Triton need not be there.
+            from pipeline.models.kernels.fused_block import fused_block
+
+            fused = partial(fused_block, act=self._act, parts=parts)
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            for block in stage.blocks if stage.suits_kernels else ():
+                assert isinstance(block, Block)
+                block.fused = fused
 
     def _init_weights(self) -> None:
         for name, module in self.named_modules():

@@ -18,6 +18,8 @@ class StagePlan:
     norm: str
     has_pos_embed: bool
     """A learned position embedding is added before its blocks."""
+    suits_kernels: bool
+    """Its blocks are such that our kernels can compute them."""
 
     @property
     def positions(self) -> int:
@@ -36,17 +38,19 @@ def plan_stages(config: MetaFormerConfig, img_size: int) -> tuple[StagePlan, ...
     first_attention = mixers.index("attention") if "attention" in mixers else None
     side = (img_size - 3) // 4 + 1
     stages: list[StagePlan] = []
-    for i, (depth, dim, mixer, pool_size, norm) in enumerate(
+    for i, (depth, dim, mixer, pool_size, norm, suits) in enumerate(
         zip(
             config.depths,
             config.dims,
             mixers,
             config.per_stage("pool_size"),
             config.per_stage("norm"),
+            config.stages_for_kernels,
             strict=True,
         )
     ):
         if i:
             side = (side - 1) // 2 + 1
-        stages.append(StagePlan(depth, dim, side, mixer, pool_size, norm, i == first_attention))
+        has_positions = i == first_attention
+        stages.append(StagePlan(depth, dim, side, mixer, pool_size, norm, has_positions, suits))
     return tuple(stages)

@@ -1,7 +1,7 @@
 """A survey as text of 80 columns."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.plan.scaling import StepForecast
 from pipeline.plan.survey import ENOUGH, Limit, Survey
@@ -85,7 +85,7 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.4g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
 
 
-_COLUMNS = (
+_COLUMNS: tuple[tuple[str, Callable[[StepForecast], str]], ...] = (
     ("nodes", lambda row: str(row.nodes)),
     ("ranks", lambda row: str(row.ranks)),
     ("slots", lambda row: str(row.slots)),

@@ -138,3 +138,18 @@ def test_every_setting_is_documented(section: type[Section]) -> None:
         name for name, f in section.model_fields.items() if not f.description and name not in nested
     ]
     assert not undocumented
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        (["engine.compile=true", "engine.compile_mode=max-autotune"], "compile_mode=default"),
+        (["engine.compile=true", "model.kernels=triton"], "model.kernels=auto"),
+        (["engine.compile=true", "engine.compile_mode=reduce-overhead"], "max-autotune"),
+    ],
+)
+def test_ways_to_compute_that_exclude_each_other(settings: list[str], remedy: str) -> None:
+    with pytest.raises(UserError, match=remedy):
+        load(ROOT / "configs/m48.yaml", settings)
+    load(ROOT / "configs/m48.yaml", [settings[0], "engine.deterministic=false"])
+    load(ROOT / "configs/m48.yaml", [settings[1].replace("reduce-overhead", "default")])

@@ -20,7 +20,7 @@ KINDS = ("pooling", "identity", "random", "depthwise_conv", "attention", "spatia
 
 def mixer_of(kind: str, pool_size: int = 3, seed: int = 0) -> nn.Module:
     torch.manual_seed(0)
-    plan = StagePlan(1, DIM, SIDE, kind, pool_size, "group_norm", False)
+    plan = StagePlan(1, DIM, SIDE, kind, pool_size, "group_norm", False, False)
     return token_mixer(plan, torch.Generator().manual_seed(seed))
 
 

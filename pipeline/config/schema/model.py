@@ -15,6 +15,8 @@ Kernels = Literal["auto", "torch", "triton"]
 
 ATTENTION_HEAD_DIM = 32
 """Channels of an attention head (the original release)."""
+LARGEST_FUSED_POOL = 9
+"""Side of the largest window that the kernels have registers for; Table 5 has no larger one."""
 
 
 def _known(words: tuple[str, ...]) -> BeforeValidator:
@@ -104,6 +106,22 @@ class MetaFormerConfig(Section):
             return cast(tuple[Any, ...], value)
         return (value,) * len(self.depths)
 
+    @property
+    def stages_for_kernels(self) -> tuple[bool, ...]:
+        """Of each stage, whether its blocks are such that this project's kernels can do them."""
+        return tuple(
+            self.residual
+            and self.mlp
+            and (mixer, norm) == ("pooling", "group_norm")
+            and pool_size <= LARGEST_FUSED_POOL
+            for mixer, norm, pool_size in zip(
+                self.per_stage("token_mixers"),
+                self.per_stage("norm"),
+                self.per_stage("pool_size"),
+                strict=True,
+            )
+        )
+
 
 class ModelConfig(Section):
     """The network: `metaformer` is the paper's own; any other name is timm's."""
@@ -121,7 +139,7 @@ class ModelConfig(Section):
     freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Parameters that stay as they are: patterns of names such as stem.* or stages.0.*."""
     kernels: Annotated[Kernels, _known(get_args(Kernels)), Manner] = "auto"
-    """What computes the blocks: PyTorch, or this project's Triton kernels; auto is the faster one."""
+    """What computes the blocks: PyTorch, or our own Triton kernels; auto is the faster one."""
     metaformer: MetaFormerConfig = MetaFormerConfig()
 
     @model_validator(mode="after")
@@ -129,3 +147,23 @@ class ModelConfig(Section):
         if self.new_head and self.init_from is None:
             raise ValueError("new_head=true needs init_from; name the weights, or drop new_head")
         return self
+
+    @model_validator(mode="after")
+    def _kernels_for_something(self) -> Self:
+        if self.kernels == "triton" and not self.suits_kernels:
+            own = self.name == "metaformer"
+            reason = (
+                "no stage has token_mixers=pooling, norm=group_norm, residual=true, mlp=true and "
+                f"pool_size up to {LARGEST_FUSED_POOL}"
+                if own
+                else f"name={self.name} is not metaformer"
+            )
+            raise ValueError(
+                f"kernels=triton can compute none of the blocks: {reason}; use kernels=auto"
+            )
+        return self
+
+    @property
+    def suits_kernels(self) -> bool:
+        """Whether any of the blocks are such that this project's kernels can do them."""
+        return self.name == "metaformer" and any(self.metaformer.stages_for_kernels)
