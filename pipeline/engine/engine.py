@@ -11,9 +11,11 @@ from torch.nn.functional import cross_entropy
 from pipeline.collective import Collective
 from pipeline.config import Config
 from pipeline.data.batches import MicroBatch, Step
+from pipeline.engine.compilation import compiled_so_far
 from pipeline.engine.start import start
 from pipeline.engine.state import State
 from pipeline.models.batch_norm import StepStatistics
+from pipeline.models.computing import ImageForm
 from pipeline.plan import Plan
 
 
@@ -36,9 +38,12 @@ class StepResult:
 
     losses: Tensor
     """(micro_batches,) fp32 on the device: the mean loss of each one computed here, else 0."""
-    grad_norm: float | None
+    grad_norm: Tensor | None
+    """() fp32 on the device, where reading it waits for all that the GPU has yet to do."""
     is_skipped: bool
     """The gradients held inf or NaN: weights, moments and statistics are as before."""
+    has_compiled: bool = False
+    """The step had to wait for torch.compile."""
     culprits: tuple[Culprit, ...] = ()
     """Where it is skipped: those among this rank's micro-batches."""
 
@@ -55,12 +60,14 @@ class Engine:
         collective: Collective,
     ):
         self._plan, self._collective = plan, collective
+        self._form = ImageForm(config)
         self._smoothing = config.augment.smoothing
         # Of the model in fp32; the engine rounds its own to its dtype.
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         if plan.gradient_scale != 1.0:
             optimizer.register_step_pre_hook(self._scale_gradients)
         self._gathers_weights = config.engine.zero_stage == 3
+        self._images_want_gradients = self._gathers_weights and bool(config.model.freeze)
         with collective.waiting("start of the engine"):
             deepspeed, self._engine = start(model, optimizer, config, plan)
         self.device = torch.device(self._engine.device)
@@ -73,26 +80,28 @@ class Engine:
             config.optim.model_ema_decay,
             collective,
         )
-        self._grad_norm: Tensor | float = 0.0
+        self._grad_norm = torch.zeros((), device=self.device)
         self._statistics = StepStatistics(self.module, plan.micro_batches)
 
     def train_step(self, step: Step, lr: float) -> StepResult:
         """Forward, backward and update over this rank's slots."""
+        graphs = compiled_so_far().graphs
         with self._collective.waiting("gradients", step.number + 1):
             losses, is_skipped = self._run(step, lr)
+        has_compiled = compiled_so_far().graphs > graphs
         if is_skipped:
-            return StepResult(losses, None, True, self._culprits(step))
+            return StepResult(losses, None, True, has_compiled, self._culprits(step))
         self.state.update_average()
-        return StepResult(losses, float(self._grad_norm), False)
+        return StepResult(losses, self._grad_norm, False, has_compiled)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """images: (B, 3, H, W). Returns (B, num_classes) fp32, in evaluation mode."""
         self._engine.eval()
         if not self._gathers_weights:
-            return self._engine(images, None).float()
+            return self._form.evaluated(self._engine, images)
         with self._collective.waiting("weights for a prediction"):
-            return self._engine(images, None).float()
+            return self._form.evaluated(self._engine, images)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters, in the same order on every rank."""
@@ -105,9 +114,12 @@ class Engine:
         """
         self._engine.train()
         self._set_lr(0.0)
-        with self._collective.waiting("first moments"):
+        # Not compiled: nothing else would be computed in batches of this size.
+        eager = torch.compiler.set_stance("force_eager")
+        with self._collective.waiting("first moments"), eager:
             for _ in range(self._plan.slots):
-                self._engine.backward(self._engine(like, None).float().sum() * 0.0)
+                logits = self._engine(self._as_input(like), None)
+                self._engine.backward(logits.float().sum() * 0.0)
                 self._engine.step()
         self.state.moments_were_made()
 
@@ -134,12 +146,19 @@ class Engine:
         """Forward and backward of one slot; returns its mean loss and its logits, detached."""
         torch.manual_seed(slot.torch_seed)
         with self._collective.waiting("forward pass"):
-            logits = self._engine(slot.images, slot.drop_path).float()
+            logits = self._engine(self._as_input(slot.images), slot.drop_path).float()
             loss = cross_entropy(logits, slot.targets, label_smoothing=self._smoothing)
         scale = 0.0 if slot.is_empty else self._plan.loss_scale
         with self._collective.waiting("gradients"):
             self._engine.backward(loss * scale, scale_wrt_gas=False)
         return loss.detach(), logits.detach()
+
+    def _as_input(self, images: Tensor) -> Tensor:
+        """images: (B, 3, H, W). Returns what the model is to be trained on."""
+        images = self._form.arranged(images)
+        # In stage 3 the end of a block's backward pass is when its input's gradient is there;
+        # behind frozen layers there would be none, and its weights would go too early.
+        return images.detach().requires_grad_() if self._images_want_gradients else images
 
     def _update(self) -> bool:
         """End a slot; after the last one, DeepSpeed updates. Returns whether it did not skip."""
@@ -149,9 +168,11 @@ class Engine:
     def _is_updated(self) -> bool:
         if hasattr(self._engine.optimizer, "overflow"):
             self._engine.step()
-            norm = self._engine.get_global_grad_norm()
-            self._grad_norm = 0.0 if norm is None else norm * self._plan.gradient_scale
-            return self._engine.was_step_applied()
+            is_applied = self._engine.was_step_applied()
+            if is_applied:
+                norm = self._engine.get_global_grad_norm()
+                self._grad_norm = torch.as_tensor(norm) * self._plan.gradient_scale
+            return is_applied
         # Stage 0 in fp32 is the bare optimizer: nothing in DeepSpeed looks at its gradients.
         is_finite = True
         if self._engine.is_gradient_accumulation_boundary():

@@ -4,17 +4,15 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.plan import Plan
-
-_BUCKET_ELEMENTS = 2**24
-"""Gradients that are reduced at once. DeepSpeed's 5e8 would be a buffer of 2 GB in fp32, larger
-than any model here, so that nothing was reduced before the backward pass had ended."""
+from pipeline.plan.traffic import BUCKET_ELEMENTS
 
 
 def deepspeed_config(config: Config, plan: Plan) -> dict[str, Any]:
     """The dict that DeepSpeed takes; nobody writes its JSON by hand.
 
     Gradients are reduced in fp32. With one micro-batch per rank nothing accumulates, so
-    reduction overlaps the backward pass; with more they accumulate in fp32.
+    reduction overlaps the backward pass, of several ranks on GPUs; with more they accumulate in
+    fp32.
     """
     accumulates = plan.slots > 1
     is_bf16 = config.engine.dtype == "bf16"
@@ -29,8 +27,9 @@ def deepspeed_config(config: Config, plan: Plan) -> dict[str, Any]:
         "bf16": {"enabled": is_bf16, "check_grad_overflow": is_bf16},
         "zero_optimization": {
             "stage": config.engine.zero_stage,
-            "reduce_bucket_size": _BUCKET_ELEMENTS,
-            "overlap_comm": not accumulates and config.device == "cuda",
+            "reduce_bucket_size": BUCKET_ELEMENTS,
+            # Alone there is nothing to overlap, and DeepSpeed would wait for the GPU.
+            "overlap_comm": not accumulates and config.device == "cuda" and plan.world_size > 1,
         },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 2**31,

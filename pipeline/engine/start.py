@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline.config import Config
 from pipeline.engine.settings import deepspeed_config
+from pipeline.models.computing import blocks_of
 from pipeline.plan import Plan
 
 
@@ -22,12 +23,21 @@ def start(
     """The module deepspeed and its engine around the model."""
     with quiet():
         deepspeed = _imported(config.device)
+        if config.engine.zero_stage == 3:
+            # A block's weights are gathered at once and before its forward pass, which may be
+            # compiled or a kernel and calls none of the modules inside.
+            for block in blocks_of(model):
+                deepspeed.utils.set_z3_leaf_module(block, True)
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
             config=deepspeed_config(config, plan),
             dist_init_required=False,
         )
+    if hasattr(engine.optimizer, "check_overflow"):
+        # A gradient that is not finite makes the norm so, which DeepSpeed looks at anyway: this
+        # would read all gradients once more, and wait for the GPU a second time in each step.
+        engine.optimizer.check_overflow = lambda partition_gradients=True: None
     return deepspeed, engine
 
 

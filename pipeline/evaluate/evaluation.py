@@ -19,6 +19,7 @@ from pipeline.evaluate.report import (
 from pipeline.evaluate.scores import Scores
 from pipeline.inference.model import load_model, ready
 from pipeline.inference.trained import Trained
+from pipeline.models.computing import set_computing
 from pipeline.models.imagenet import is_imagenet1k, real_labels
 from pipeline.shards import ShardSplit
 from pipeline.world import World
@@ -40,8 +41,7 @@ def evaluate_model(trained: Trained, split: ShardSplit) -> Evaluation:
     config = trained.config
     device = open_device(config, World())
     model = ready(load_model(trained), config, device)
-    if config.engine.compile:
-        model.compile()  # as in training: other kernels round otherwise
+    set_computing(model, config)  # as in training: other kernels round otherwise
     found = predict_split(model, config, split, device)
     return Evaluation(
         found.scores,

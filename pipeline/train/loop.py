@@ -17,7 +17,7 @@ from pipeline.tracking.session import tracking
 from pipeline.train.exhibits import Exhibits
 from pipeline.train.faults import Faults
 from pipeline.train.meter import Meter
-from pipeline.train.start import join, start_model
+from pipeline.train.start import Compilation, join, start_model
 from pipeline.train.view import Result, View
 from pipeline.world import World
 
@@ -34,7 +34,6 @@ def train(
     splits = collective.all_or_error(lambda: open_splits(config))
     stage(config.data.stage_to, splits, copies=world.local_rank == 0)
     plan = make_plan(config, world.size, *map(len, splits))
-
     model = start_model(config, device)
     optimizer = build_optimizer(model, config.optim, plan.lr_peak)
     engine = Engine(model, optimizer, config, plan, collective)
@@ -42,13 +41,13 @@ def train(
     folder = collective.on_main(lambda: claim(config, splits))
     schedule = Schedule(config.optim, config.train, plan)
     loader = Loader(config, plan, world.rank, device, *splits, model.drop_path_rates)
-
     with tracking(collective, folder, config, facts, splits) as tracker:
         checkpoints = Checkpoints(folder.checkpoints, collective, config.checkpoint, tracker)
         faults = Faults(config.engine, collective, checkpoints)
         exhibits = Exhibits(config, plan, splits, tracker)
+        compilation = Compilation(folder, world, tracker)
         progress = checkpoints.restore(engine, loader.blank_images())
-        meter = Meter(plan, collective, device, progress)
+        meter = Meter(config, plan, collective, device, progress)
         view = View(config, plan, folder, world, progress.step)
         for step in loader.steps(progress.step):
             lr = schedule.lr(step.number)
@@ -67,6 +66,7 @@ def train(
                 metrics |= found.scores.metrics() | meter.axes(progress)
                 progress = evaluated(progress, found.scores.top1_of_best)
                 exhibits.answers(found, progress)
+            compilation.settle()
             tracker.log(metrics, done)
             if stopping or overdue or checkpoints.due(done, epoch, total):
                 checkpoints.save(engine, meter.carry(progress), must=stopping or done == total)

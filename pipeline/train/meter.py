@@ -5,14 +5,17 @@ import time
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from pipeline.checkpoint import Progress
 from pipeline.collective import Collective
+from pipeline.config import Config
 from pipeline.data.batches import Step
 from pipeline.engine import StepResult
 from pipeline.errors import DivergedError
 from pipeline.plan import Plan
 from pipeline.tracking.journal import EPOCH
+from pipeline.train.utilisation import share_of_peak
 
 
 class Meter:
@@ -22,9 +25,15 @@ class Meter:
     """
 
     def __init__(
-        self, plan: Plan, collective: Collective, device: torch.device, progress: Progress
+        self,
+        config: Config,
+        plan: Plan,
+        collective: Collective,
+        device: torch.device,
+        progress: Progress,
     ):
         self._plan = plan
+        self._share_of_peak = share_of_peak(config, device)
         self._collective = collective
         # fp64 per micro-batch: the mean does not depend on who computed which.
         self._sums = torch.zeros(plan.micro_batches, dtype=torch.float64, device=device)
@@ -38,8 +47,11 @@ class Meter:
         """Count a step."""
         if not result.is_skipped:  # its loss may be NaN, and it changed nothing
             self._sums += result.losses.double()
-        self._timed_steps += 1
-        self._wait_s += step.wait_s
+        if result.has_compiled:  # of this start, not of the training
+            self._restart_clock()
+        else:
+            self._timed_steps += 1
+            self._wait_s += step.wait_s
         self._grad_norm = result.grad_norm
         return replace(
             progress,
@@ -64,18 +76,15 @@ class Meter:
     def collect(self, progress: Progress, lr: float) -> tuple[dict[str, float], Progress]:
         """Metrics since the last call, by their names in the journal. Raises DivergedError."""
         sums = self.carry(progress).loss_sums
-        seconds = time.perf_counter() - self._began
-        images = self._timed_steps * self._plan.global_batch
         metrics = {
             "train/lr": lr,
             "train/skipped_steps": float(progress.skipped_steps),
-            "perf/img_per_s": images / seconds,
-            "perf/data_wait_pct": 100 * self._wait_s / seconds,
-        } | self.axes(progress)
+        }
+        metrics |= self._speed() | self.axes(progress)
         if progress.loss_steps:
             metrics["train/loss"] = math.fsum(sums) / (len(sums) * progress.loss_steps)
         if self._grad_norm is not None:
-            metrics["train/grad_norm"] = self._grad_norm
+            metrics["train/grad_norm"] = float(self._grad_norm)
         self._sums.zero_()
         self._restart_clock()
         return metrics, replace(progress, loss_sums=(), loss_steps=0)
@@ -95,8 +104,23 @@ class Meter:
         """End a pause."""
         self._began += time.perf_counter() - paused
 
+    def _speed(self) -> dict[str, float]:
+        """Of the timed steps; nothing where all of them waited for torch.compile."""
+        if not self._timed_steps:
+            return {}
+        seconds = time.perf_counter() - self._began
+        images = self._timed_steps * self._plan.global_batch
+        metrics = {
+            "perf/img_per_s": images / seconds,
+            "perf/data_wait_pct": 100 * self._wait_s / seconds,
+        }
+        if self._share_of_peak is not None:
+            images_of_a_rank = images / self._plan.world_size
+            metrics["perf/mfu"] = images_of_a_rank / seconds * self._share_of_peak
+        return metrics
+
     def _restart_clock(self) -> None:
         self._began = time.perf_counter()
         self._wait_s = 0.0
         self._timed_steps = 0
-        self._grad_norm: float | None = None
+        self._grad_norm: Tensor | None = None

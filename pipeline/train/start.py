@@ -1,4 +1,4 @@
-"""What a training starts with: the other ranks, and a model."""
+"""What a training starts with: the other ranks, a model, and what was compiled before."""
 
 from pathlib import Path
 
@@ -8,12 +8,20 @@ import torch
 from pipeline.checkpoint.weights import weights_from
 from pipeline.collective import Collective, connect
 from pipeline.config import Config
+from pipeline.engine.compilation import compiled_so_far, load_compiled, save_compiled
+from pipeline.log import info
 from pipeline.models.build import TimmModel, build_model
+from pipeline.models.computing import set_computing
 from pipeline.models.memory import check_memory
 from pipeline.models.metaformer import MetaFormer
 from pipeline.models.weights import load_weights
 from pipeline.tracking.claim import run_folder_of
+from pipeline.tracking.run_folder import RunFolder
+from pipeline.tracking.tracker import Tracker
 from pipeline.world import World
+
+COMPILED = "compiled"
+"""In the run's folder: what torch.compile made, for the next start, on whatever node that is."""
 
 
 def join(config: Config, world: World) -> Collective:
@@ -40,9 +48,29 @@ def start_model(config: Config, device: torch.device) -> MetaFormer | TimmModel:
         )
     if config.engine.grad_checkpointing:
         model.set_grad_checkpointing()
+    set_computing(model, config)
     if config.engine.compile:
-        model.compile()
+        load_compiled(run_folder_of(config).path / COMPILED)
     return model
+
+
+class Compilation:
+    """Tells what torch.compile has cost a run, and keeps what it made; on the main rank alone."""
+
+    def __init__(self, folder: RunFolder, world: World, tracker: Tracker):
+        self._kept, self._is_main, self._tracker = folder.path / COMPILED, world.is_main, tracker
+        self._told = compiled_so_far()
+
+    def settle(self) -> None:
+        """Between two steps; does nothing where nothing was compiled since the last call."""
+        before, self._told = self._told, compiled_so_far()
+        if not self._is_main or self._told.graphs == before.graphs:
+            return
+        info(f"torch.compile: {self._told}")
+        self._tracker.tags({"compiled": str(self._told)})
+        # A few files instead of hundreds, on a file system that all nodes read.
+        if self._told.passes_compiled > before.passes_compiled or not self._kept.exists():
+            save_compiled(self._kept)
 
 
 def _place(name: str, runs_root: str) -> Path:

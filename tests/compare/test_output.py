@@ -49,6 +49,13 @@ def sweep(runs, count=12, seeds=2):
     return runs
 
 
+def test_utilisation_is_shown_where_a_run_has_it(runs):
+    runs.make("cpu", [90.0, 91.0])
+    assert "MFU, median" not in dict(result_rows(compared(runs)))
+    runs.make("gpu", [90.0, 91.0], optim={"lr_base": 2e-3}, metrics={"perf/mfu": [0.2, 0.3]})
+    assert dict(result_rows(compared(runs, "cpu", "gpu")))["MFU, median"] == ["–", "0.250"]
+
+
 def test_deltas_are_points_against_the_baseline(runs):
     for name, rate, top1 in (("a", 1e-3, [97.2]), ("b", 2e-3, [98.6, 90.0]), ("c", 3e-3, [97.0])):
         runs.make(name, top1, optim={"lr_base": rate})

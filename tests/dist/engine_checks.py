@@ -6,9 +6,12 @@ import json
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
+import torch._dynamo
 from torch.nn.functional import cross_entropy
 
 from pipeline.collective import Collective, connect
@@ -95,7 +98,7 @@ def bad_step(case: str, collective: Collective) -> dict[str, Any]:
     results.append(engine.train_step(second, LR))
     hook.remove()
     unchanged = equal(everything(engine), before)
-    norms = [one.train_step(third, LR).grad_norm for one in (engine, other)]
+    norms = [float(one.train_step(third, LR).grad_norm) for one in (engine, other)]
     return {
         "skipped": all(result.is_skipped for result in results),
         "culprits": [
@@ -128,7 +131,7 @@ def clipping(case: str, collective: Collective) -> dict[str, Any]:
     optimizer.step()
     found = masters(engine)
     apart = [float((found[name] - p.detach()).abs().max()) for name, p in plain.named_parameters()]
-    return {"norm": result.grad_norm, "plain_norm": float(norm), "apart": max(apart)}
+    return {"norm": float(result.grad_norm), "plain_norm": float(norm), "apart": max(apart)}
 
 
 def recomputed(case: str, collective: Collective) -> dict[str, Any]:
@@ -184,7 +187,53 @@ def statistics(case: str, collective: Collective) -> dict[str, Any]:
     }
 
 
-CHECKS = {f.__name__: f for f in (average, bad_step, clipping, recomputed, frozen, statistics)}
+def compiled(case: str, collective: Collective) -> dict[str, Any]:
+    """Traced and split as for a GPU, but run by PyTorch's own kernels: the same to the bit.
+
+    What comes after the first step and the first evaluation must not be compiled.
+    """
+    found = []
+    for flag in (False, True):
+        config = config_of(
+            case,
+            engine={"compile": flag, "grad_checkpointing": case.startswith("2-")},
+            model={"metaformer": {"depths": [2, 2], "norm": ["group_norm", "batch_norm"]}},
+            evaluate={"batch_size": 8},
+        )
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        plain_compile = partial(torch.compile, backend="aot_eager")
+        with mock.patch.object(torch, "compile", plain_compile):
+            engine = engine_of(config, collective, 1)
+        steps = data(config, collective, engine, 4)
+        images = steps[0].slots[0].images
+        first = [engine.train_step(steps[0], LR), engine.logits(images)]
+        with torch.compiler.set_stance("fail_on_recompile"):
+            engine.create_moments(images[:1])
+            broken = [replace(slot, images=slot.images * torch.inf) for slot in steps[1].slots]
+            results = [
+                engine.train_step(step, LR)
+                for step in (steps[1], replace(steps[2], slots=broken), steps[3])
+            ]
+            # Compiled, a smaller batch is filled up; the size of a batch rounds in its own way.
+            filled = images.clone()
+            filled[3:] = 0.0
+            answers = engine.logits(images[:3] if flag else filled)[:3]
+        found.append(everything(engine) | {"first": first[1], "answers": answers})
+        losses = [result.losses for result in (first[0], *results)]
+        found[-1] |= {f"losses {n}": torch.nan_to_num(loss) for n, loss in enumerate(losses)}
+    counts = torch._dynamo.utils.counters
+    return {
+        "same": equal(*found),
+        "named": bool(results[1].is_skipped and results[1].culprits),
+        # Two stages, in training and in evaluation.
+        "graphs": counts["stats"]["unique_graphs"] == 4 and not counts["graph_break"],
+    }
+
+
+CHECKS = {
+    f.__name__: f for f in (average, bad_step, clipping, compiled, recomputed, frozen, statistics)
+}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ CASES = {
     "average": FP32 + BF16,
     "bad_step": FP32 + BF16[:3],
     "clipping": FP32,
+    "compiled": ["0-fp32-8-48", "1-bf16-8-48", "2-fp32-8-48", "3-bf16-8-48"],
     "recomputed": ["1-fp32-8-48", "3-bf16-8-48"],
     "frozen": ["0-fp32-8-48", "1-bf16-8-48", "2-fp32-8-48", "3-bf16-8-48"],
     "statistics": ["1-fp32-8-48", "1-bf16-8-48", "3-fp32-8-48"],
@@ -32,7 +33,7 @@ def two_ranks(nursery: Nursery) -> Outcomes:
     return outcomes(nursery, 2, list(CASES))
 
 
-@pytest.mark.parametrize("check", ["average", "recomputed", "frozen"])
+@pytest.mark.parametrize("check", ["average", "compiled", "recomputed", "frozen"])
 def test_holds_under_every_stage(check: str, two_ranks: Outcomes) -> None:
     for case in CASES[check]:
         for found in two_ranks:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from pipeline.plan.traffic import Exchange
 from tests.benchmarks.parity.cases import STAGES, Case
 from tests.benchmarks.parity.reduced import STAGE_WORLD, STATES, UNREDUCED, Reduced, weighed_cases
 from tests.benchmarks.parity.results import distance
@@ -70,6 +71,13 @@ def test_bytes_sent_per_parameter(stage: int, wanted: Mapping[str, int], parity:
     assert {name: size for name, size in sent.items() if size > 0.01} == pytest.approx(
         wanted, rel=0.01
     )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_forecasts_reckon_with_the_bytes_that_were_sent(stage: int, parity: Reduced) -> None:
+    facts = parity.weights[weighed_cases()[stage]].facts
+    exchange = Exchange(facts["parameters"], stage, slots=1, weight_bytes=2)
+    assert facts["ring_bytes"] == pytest.approx(exchange.sent_bytes(STAGE_WORLD), rel=0.01)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 64])

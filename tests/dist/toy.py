@@ -11,6 +11,7 @@ from pipeline.data.augment.drop_path import drop_path_scales, torch_seed
 from pipeline.data.batches import MicroBatch, Step
 from pipeline.engine import Engine
 from pipeline.models.build import build_model
+from pipeline.models.computing import set_computing
 from pipeline.optim import build_optimizer
 from pipeline.plan import Plan, make_plan
 from pipeline.world import World
@@ -34,7 +35,7 @@ def config_of(case: str, **sections: dict[str, Any]) -> Config:
     }
     for section, values in sections.items():
         inner = {k: network | v if k == "metaformer" else v for k, v in values.items()}
-        settings[section] = settings[section] | inner
+        settings[section] = settings.get(section, {}) | inner
     return Config.model_validate(settings)
 
 
@@ -47,8 +48,7 @@ def engine_of(config: Config, collective: Collective, seed: int) -> Engine:
     model = build_model(config.model, seed, SIDE)
     if config.engine.grad_checkpointing:
         model.set_grad_checkpointing()
-    if config.engine.compile:
-        model.compile()
+    set_computing(model, config)
     optimizer = build_optimizer(model, config.optim, plan.lr_peak)
     return Engine(model, optimizer, config, plan, collective)
 

@@ -1,5 +1,6 @@
 """The model that a training starts with: others' weights, frozen parts, compiled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.config.schema import Config
+from pipeline.engine.compilation import Compiled, compiled_so_far
 from pipeline.errors import UserError
 from pipeline.optim import build_optimizer
-from pipeline.train.start import start_model
+from pipeline.tracking.run_folder import RunFolder
+from pipeline.tracking.tracker import SilentTracker
+from pipeline.train.start import Compilation, start_model
+from pipeline.world import World
 
 CPU = torch.device("cpu")
 
@@ -90,5 +95,37 @@ def test_compiled_it_is_the_same_function() -> None:
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     plain, compiled = (start_model(config_of(engine={"compile": f}), CPU) for f in (False, True))
     assert list(compiled.state_dict()) == list(plain.state_dict())
+    before = compiled_so_far()
     assert torch.allclose(compiled(images), plain(images), atol=1e-6)
-    assert compiled._compiled_call_impl is not None
+    assert compiled_so_far().graphs == before.graphs + 1
+
+
+class Tags(SilentTracker):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        self.told |= tags
+
+
+def test_what_was_compiled_is_told_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = [Compiled(1, 2, 0, 4.0)] * 2 + [Compiled(2, 3, 1, 5.5)] * 2 + [Compiled(3, 3, 3, 6.0)]
+    monkeypatch.setattr("pipeline.train.start.compiled_so_far", iter(counts).__next__)
+    kept: list[Path] = []
+    monkeypatch.setattr("pipeline.train.start.save_compiled", kept.append)
+    tracker, folder = Tags(), RunFolder(tmp_path)
+    folder.path.joinpath("compiled").mkdir()
+    compilation = Compilation(folder, World(), tracker)
+    compilation.settle()
+    assert (tracker.told, kept) == ({}, []), "nothing new"
+    compilation.settle()
+    told = {"compiled": "5.5 s for 2 graphs (3 passes compiled, 1 from the cache)"}
+    assert (tracker.told, kept) == (told, [tmp_path / "compiled"])
+    compilation.settle()
+    compilation.settle()
+    assert len(kept) == 1, "all of it came from the cache"
+    assert tracker.told["compiled"].startswith("6.0 s for 3 graphs")

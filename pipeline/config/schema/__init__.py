@@ -64,6 +64,11 @@ class Config(Section):
     def _sections_agree(self) -> Self:
         if self.device == "cpu" and self.data.decode == "gpu":
             raise ValueError("data.decode=gpu needs device=cuda; use data.decode=cpu or auto")
+        if self.engine.compile and self.model.kernels == "triton":
+            raise ValueError(
+                "engine.compile=true and model.kernels=triton are two ways to fuse the same "
+                "operations; use model.kernels=auto, or engine.compile=false"
+            )
         if self.optim.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"optim.warmup_epochs={self.optim.warmup_epochs} must be less than "

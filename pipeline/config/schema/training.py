@@ -86,11 +86,9 @@ class EngineConfig(Section):
     grad_checkpointing: Annotated[bool, Free] = False
     """Keep only the blocks' inputs for the backward pass and compute the rest again."""
     compile: Annotated[bool, Manner] = False
-    """Compile the model with torch.compile at the start."""
-    compile_mode: Annotated[Literal["default", "reduce-overhead", "max-autotune"], Manner] = (
-        "default"
-    )
-    """What torch.compile tries, read where compile is true; reduce-overhead uses CUDA graphs."""
+    """Compile the model's blocks with torch.compile at the first step."""
+    compile_mode: Annotated[Literal["default", "max-autotune"], Manner] = "default"
+    """Read where compile is true; max-autotune times kernels, so that machines pick others."""
     memory_format: Annotated[Literal["auto", "channels_last", "contiguous"], Manner] = "auto"
     """Order of a map's numbers in memory; auto is the faster one."""
     deterministic: Annotated[bool, Manner] = True
@@ -101,6 +99,16 @@ class EngineConfig(Section):
     """Such returns; where another would be needed, the run ends with exit code 5."""
     collective_timeout_s: Annotated[Count, Free] = 600
     """How long a rank may keep the others waiting before it is named and the job ends."""
+
+    @model_validator(mode="after")
+    def _no_choice_by_time(self) -> Self:
+        if self.compile and self.compile_mode == "max-autotune" and self.deterministic:
+            raise ValueError(
+                "compile_mode=max-autotune picks kernels by their time, which no two starts need "
+                "measure alike, and deterministic=true forbids it; use compile_mode=default, or "
+                "deterministic=false"
+            )
+        return self
 
 
 class ElasticConfig(Section):
