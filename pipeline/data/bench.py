@@ -46,14 +46,16 @@ def main() -> int:
     args = parser.parse_intermixed_args()
     if args.seconds <= 0:
         raise UserError(f"--seconds {args.seconds:g} must be more than 0")
-    if args.rate is not None and args.rate <= 0:
-        raise UserError(f"--rate {args.rate:g} must be more than 0")
+    if args.rate is not None and not 0 < args.rate < math.inf:
+        raise UserError(f"--rate {args.rate:g} must be a number of images, more than 0")
     config = load(args.config, args.overrides).config
     stages = measure(config, args.seconds)
     shares, verdict = cpu_shares(stages), bound(stages, config, cpus_at_hand())
     if args.json:
         facts = {"stages": [asdict(stage) for stage in stages], "cpu_shares": shares}
         facts |= {"bound": verdict, "images_per_s_and_cpu": per_cpu(stages[-1])}
+        if args.rate is not None:
+            facts["supply"] = supply(stages[-1], args.rate, config)
         print(json.dumps(facts))
         return 0
     print(f"{'up to':<12}{'img/s':>9}{'CPU ms/img':>12}{'CPUs busy':>11}{'own share of CPU':>18}")
@@ -65,7 +67,7 @@ def main() -> int:
     print(f"\n{verdict}")
     print(f"a CPU feeds {per_cpu(stages[-1]):.0f} img/s")
     if args.rate is not None:
-        print(supply(stages[-1], args.rate))
+        print(supply(stages[-1], args.rate, config))
     return 0
 
 
@@ -132,16 +134,20 @@ def per_cpu(whole: Stage) -> float:
     return 1000 / whole.cpu_ms_per_image
 
 
-def supply(whole: Stage, rate: float) -> str:
+def supply(whole: Stage, rate: float, config: Config) -> str:
     """Whether ``rate`` images per second can be fed to a rank's training, in words."""
     share = whole.images_per_s / rate
     if share >= _RESERVE:
         return f"that is {share:.2f} times the {rate:.0f} img/s of the training: enough"
+    text = f"that is {share:.2f} times the {rate:.0f} img/s of the training, {_RESERVE:g} are safe"
+    decode = config.data.decode
+    if config.device == "cuda" and decode != "cpu":
+        return text  # the GPU decodes, and what the CPUs would have to be does not bound
     cpus = math.ceil(_RESERVE * rate / per_cpu(whole))
-    return (
-        f"that is {share:.2f} times the {rate:.0f} img/s of the training, {_RESERVE:g} are safe: "
-        f"this takes {cpus} CPUs per rank; data.decode=gpu takes the decoding off them"
-    )
+    text += f": this takes {cpus} CPUs per rank"
+    if config.device == "cuda":
+        text += "; data.decode=gpu takes the decoding off them"
+    return text
 
 
 def _loader(config: Config) -> "Loader":

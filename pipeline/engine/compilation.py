@@ -49,7 +49,12 @@ def load_compiled(folder: Path) -> None:
     GPU and code only. Like the code of a run, the files are executed: they must be the user's own.
     """
     for file in sorted(folder.glob(_FILES)):
-        if torch.compiler.load_cache_artifacts(file.read_bytes()) is None:
+        try:
+            artifacts = file.read_bytes()
+        except OSError as error:
+            warn(f"{file} was not read ({error.strerror}): what it holds is compiled anew")
+            continue
+        if torch.compiler.load_cache_artifacts(artifacts) is None:
             warn(f"{file} is damaged or of another PyTorch: what it holds is compiled anew")
 
 

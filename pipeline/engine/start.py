@@ -28,6 +28,10 @@ def start(
             # compiled or a kernel and calls none of the modules inside.
             for block in blocks_of(model):
                 deepspeed.utils.set_z3_leaf_module(block, True)
+        if config.device == "cuda":
+            # DeepSpeed makes this the device's number, which is another one where a scheduler
+            # shows each rank its own GPU alone.
+            os.environ["LOCAL_RANK"] = str(torch.cuda.current_device())
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,

@@ -42,14 +42,26 @@ def test_verdict(read: float, busy: float, threads: int, cpus: int, word: str) -
 def test_what_a_training_needs() -> None:
     whole = Stage("mix", 640, 3.125, 2.0)
     assert per_cpu(whole) == pytest.approx(320)
-    assert "1.60 times the 400 img/s of the training: enough" in supply(whole, 400)
+    on_gpu = Config()
+    assert "1.60 times the 400 img/s of the training: enough" in supply(whole, 400, on_gpu)
+    assert "CPU" not in supply(whole, 4000, on_gpu)
     # 1.5 times 4,000 images at 320 per CPU.
-    assert "takes 19 CPUs per rank" in supply(whole, 4000)
+    on_cpu = Config.model_validate({"data": {"decode": "cpu"}})
+    assert "takes 19 CPUs per rank; data.decode=gpu" in supply(whole, 4000, on_cpu)
+    alone = Config.model_validate({"device": "cpu"})
+    assert supply(whole, 4000, alone).endswith("takes 19 CPUs per rank")
+
+
+@pytest.mark.parametrize("rate", ["-1", "0", "nan", "inf"])
+def test_a_rate_that_is_none(command: Callable, rate: str) -> None:
+    done = command("-m", "pipeline.data.bench", "configs/digits.yaml", "--rate", rate)
+    assert done.returncode == 2
+    assert done.stderr == f"error: --rate {rate} must be a number of images, more than 0\n"
 
 
 def test_command(command: Callable, digit_shards: Path) -> None:
     base = ("-m", "pipeline.data.bench", "configs/digits.yaml", f"data.root={digit_shards}")
-    done = command(*base, "--seconds", "0.3", "--json")
+    done = command(*base, "--seconds", "0.3", "--json", "--rate", "1e6")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     facts = json.loads(done.stdout)
@@ -62,8 +74,7 @@ def test_command(command: Callable, digit_shards: Path) -> None:
     ]
     assert all(stage["images_per_s"] > 0 for stage in facts["stages"])
     whole = facts["stages"][-1]
+    assert "1000000 img/s of the training" in facts["supply"]
     assert facts["images_per_s_and_cpu"] == pytest.approx(1000 / whole["cpu_ms_per_image"])
-    done = command(*base, "--rate", "-1")
-    assert done.returncode == 2 and "--rate -1 must be more than 0" in done.stderr
     done = command(*base, "train.max_steps=1", "--seconds", "0.3")
     assert done.returncode == 2 and "too few to time" in done.stderr

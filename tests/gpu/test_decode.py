@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+pytest.importorskip("nvidia.dali")
+
 from pipeline.config.schema import AugmentConfig, EvaluateConfig
 from pipeline.data.augment.operations import SIGNED_RANGES, Op, Operations
 from pipeline.data.augment.transforms import Transforms, eval_transforms, train_transforms

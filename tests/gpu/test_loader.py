@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("nvidia.dali")
+
 from pipeline.config import Config, load
 from pipeline.data.batches import Step
 from pipeline.data.loader import Loader

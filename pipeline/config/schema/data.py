@@ -28,8 +28,8 @@ class DataConfig(Section):
     val_split: Annotated[str, Manner] = "validation"
     """Split to evaluate on."""
     decode: Annotated[Literal["auto", "cpu", "gpu"], Free] = "auto"
-    """Where DALI decodes; auto is the device that trains. On the CPU the whole recipe takes 3
-    to 6 ms of one per image: 150 to 300 images per second and CPU."""
+    """Where DALI decodes; auto is the device that trains. On the CPU the whole recipe takes
+    6 ms of one per image: about 150 images per second and CPU."""
     hw_decoder_load: Annotated[Fraction, Manner] = 1.0
     """Share of the JPEGs for a GPU's hardware decoder; its CUDA decoder, with the CPU's help, has
     the rest. Their pixels differ by a rounding: at 1 an image alone decides who decodes it."""

@@ -90,7 +90,7 @@ class EngineConfig(Section):
     compile_mode: Annotated[Literal["default", "max-autotune"], Manner] = "default"
     """Read where compile is true; max-autotune times kernels, so that machines pick others."""
     memory_format: Annotated[Literal["auto", "channels_last", "contiguous"], Manner] = "auto"
-    """Order of a map's numbers in memory; auto is the faster one."""
+    """Order of a map's numbers in memory; auto is the one that should be faster."""
     deterministic: Annotated[bool, Manner] = True
     """On a GPU, use only algorithms that give the same bits every time."""
     max_skipped_steps: Annotated[Count, Manner] = 10

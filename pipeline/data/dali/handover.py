@@ -28,6 +28,11 @@ class Handover:
         """Batches that it gave, as one."""
         return self._whole(lambda: torch.cat(list(batches)))
 
+    def require_device(self) -> None:
+        """Raise RuntimeError where the GPU itself has failed, for which no image is to blame."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
     def _whole(self, make: Callable[[], Tensor]) -> Tensor:
         if self._stream is None:
             return make()

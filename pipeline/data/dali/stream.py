@@ -83,8 +83,7 @@ class DecodeStream:
         # The decoders to try one by one: the CPU's first, which takes more kinds of JPEG.
         tries = dict.fromkeys((replace(settings, gpu_decoder=None), settings))
         self._singles = [
-            _Single(partial(build, settings=each, batch_size=1, prefetch=1), each, self._handover)
-            for each in tries
+            _Single(partial(build, settings=each, batch_size=1, prefetch=1), each) for each in tries
         ]
         self._pipe: Any = self._build(self._feed([]))
 
@@ -95,6 +94,7 @@ class DecodeStream:
         try:
             (images,) = self._pipe.run()
         except RuntimeError as error:
+            self._handover.require_device()
             return self._again_one_by_one(error)
         self._failures_in_a_row = 0
         request = self._in_flight.pop(0)
@@ -144,9 +144,12 @@ class DecodeStream:
         reasons: list[str] = []
         for single in self._singles:
             try:
-                return single.image(jpeg, transforms)
+                images = single.image(jpeg, transforms)
             except RuntimeError as error:
+                self._handover.require_device()
                 reasons.append(reason_of(error))
+            else:
+                return self._handover(images)
         self._bad.add(sample, reasons[0])
         return None
 
@@ -154,18 +157,13 @@ class DecodeStream:
 class _Single:
     """The same graph for one image at a time."""
 
-    def __init__(
-        self,
-        build: Callable[[Iterator[Any]], Any],
-        settings: GraphSettings,
-        handover: Handover,
-    ):
-        self._build, self._settings, self._handover = build, settings, handover
+    def __init__(self, build: Callable[[Iterator[Any]], Any], settings: GraphSettings):
+        self._build, self._settings = build, settings
         self._pipe: Any = None
         self._inputs: tuple[Any, ...] = ()
 
-    def image(self, jpeg: NDArray[np.uint8], transforms: Transforms) -> Tensor:
-        """(1, side, side, 3) uint8. Raises RuntimeError where DALI does."""
+    def image(self, jpeg: NDArray[np.uint8], transforms: Transforms) -> Any:
+        """DALI's (1, side, side, 3) uint8. Raises RuntimeError where DALI does."""
         self._inputs = graph_inputs([jpeg], transforms, self._settings)
         if self._pipe is None:
             self._pipe = self._build(self._feed())
@@ -174,7 +172,7 @@ class _Single:
         except RuntimeError:
             self._pipe = None
             raise
-        return self._handover(images)
+        return images
 
     def _feed(self) -> Iterator[tuple[Any, ...]]:
         while True:

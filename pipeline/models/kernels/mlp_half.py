@@ -13,7 +13,7 @@ from pipeline.models.kernels.sums import hidden_sums, image_sums
 
 Products = Literal["auto", "library", "triton"]
 """Who computes the matrix products: a library between elementwise kernels, or Triton with these
-in its epilogues. auto goes by the channels."""
+in its epilogues. auto goes by the channels and the dtype."""
 
 _MAX_TRITON_CHANNELS = 256
 """A product with the hidden layer of 4 C channels does 8 C² operations a position for 10 C bytes
@@ -51,9 +51,10 @@ def mlp_half(
     return y, Statistics(mean, rstd)
 
 
-def uses_triton(products: Products, channels: int) -> bool:
-    """The rule which products are Triton's."""
-    return products == "triton" or (products == "auto" and channels <= _MAX_TRITON_CHANNELS)
+def uses_triton(products: Products, channels: int, dtype: torch.dtype) -> bool:
+    """The rule which products are Triton's: not in fp32, where they have no tensor cores."""
+    is_bound_by_memory = dtype == torch.bfloat16 and channels <= _MAX_TRITON_CHANNELS
+    return products == "triton" or (products == "auto" and is_bound_by_memory)
 
 
 class _MlpHalf(torch.autograd.Function):
@@ -77,7 +78,7 @@ class _MlpHalf(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         weights = Weights(gamma, beta, w1, b1, w2, b2, layer_scale)
         rows = _rows(x)
-        ctx.act, ctx.triton = act, uses_triton(products, x.shape[1])
+        ctx.act, ctx.triton = act, uses_triton(products, x.shape[1], x.dtype)
         folded = fold(weights, x.dtype)
         if ctx.triton:
             u, v = linear_kernels.hidden_layer(rows, folded, mean, rstd, drop_scales, act)

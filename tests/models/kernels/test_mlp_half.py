@@ -140,7 +140,8 @@ def test_what_is_kept_of_each_image_is_what_passes_says(way: str) -> None:
 
 
 def test_triton_computes_the_products_that_memory_bounds() -> None:
-    m48 = [uses_triton("auto", channels) for channels in (96, 192, 384, 768)]
+    m48 = [uses_triton("auto", channels, BF16) for channels in (96, 192, 384, 768)]
     assert m48 == [True, True, False, False]
-    assert uses_triton("triton", 768)
-    assert not uses_triton("library", 96)
+    assert not uses_triton("auto", 96, torch.float32)
+    assert uses_triton("triton", 768, torch.float32)
+    assert not uses_triton("library", 96, BF16)
