@@ -54,7 +54,10 @@ cluster: $(INSTALLED)  ## a Slurm cluster of eight nodes on this machine, with a
 cluster-down: $(INSTALLED)  ## stop all of that cluster and delete its files
 	@$(BIN)/python -m tests.slurm.cluster down --folder "$(CLUSTER)"
 
-# With PHOTOS=FOLDER, class folders of JPEGs, these take the place of made ones.
+# With PHOTOS=FOLDER, class folders of JPEGs, these take the place of made ones. On a machine without
+# network whose Python has the packages: make -o .venv/.installed gpu BIN=/path/to/its/bin
+# Such a machine has packages in versions, and pytest plugins, that no lock has chosen: the plugins
+# stay out, and only this project's own warnings are errors.
 gpu: $(INSTALLED)  ## prove and measure all that a GPU does: tests, training, loading (9 minutes)
 	@failed=
 	run() {
@@ -64,7 +67,9 @@ gpu: $(INSTALLED)  ## prove and measure all that a GPU does: tests, training, lo
 	    echo "$$((SECONDS - began)) s"
 	}
 	photos=($${PHOTOS:+--photos "$$PHOTOS"})
-	run $(BIN)/python -m pytest -m gpu -rP --durations=5 tests/gpu
+	export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+	warnings=$$'default\nerror:::(pipeline|tests)\\b'
+	run $(BIN)/python -m pytest -m gpu -rP --durations=5 -o "filterwarnings=$$warnings" tests/gpu
 	run $(BIN)/python -m tests.benchmarks.gpu "$${photos[@]}"
 	run $(BIN)/python -m tests.benchmarks.gpu.loading "$${photos[@]}"
 	[ -z "$$failed" ]

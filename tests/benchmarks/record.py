@@ -55,6 +55,11 @@ def write_result(
     return path
 
 
+def shard_command(tree: Path, out: Path, *flags: str) -> list[str]:
+    """The words that shard the images of ``tree`` into ``out``."""
+    return [sys.executable, str(ROOT / "data_prep" / "shard.py"), str(tree), str(out), *flags]
+
+
 def today() -> str:
     """The date that a result bears, in UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%d")

@@ -24,7 +24,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import simplejpeg
 
-from tests.benchmarks.record import ROOT, summary, write_result
+from tests.benchmarks.record import shard_command, summary, write_result
 
 _WEBDATASET = """
 import pathlib, sys, webdataset
@@ -127,10 +127,6 @@ def decode_rate(images: list[bytes]) -> float:
     for image in images:
         simplejpeg.decode_jpeg(image, colorspace="RGB")
     return len(images) / (time.perf_counter() - began)
-
-
-def shard_command(tree: Path, out: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "data_prep" / "shard.py"), str(tree), str(out), *flags]
 
 
 def timed(command: list[str], out: Path, makes_out: bool) -> float:

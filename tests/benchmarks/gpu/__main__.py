@@ -6,6 +6,9 @@ PoolFormer-M48 at 224 px in bf16, in steps of 128 images, through the project's 
 timm's model under timm's parts, in turn; then other sizes and batches, training on decoded JPEGs
 beside the same on ready ones, and what compiling costs. Writes gpu-training.json and
 gpu-predictions.json after every part; what does not fit into the budget is left out and named.
+The default has room for the ladder and decoded JPEGs, and for the rest as far as compiling leaves
+it; all parts, the sweep of batches and max-autotune with them: --budget-s 560.
+Exits with 1 where a rung of the ladder fails that is not timm's.
 --smoke shrinks everything to see that all lines work, and measures nothing.
 """
 
@@ -18,7 +21,7 @@ from pathlib import Path
 from tests.benchmarks.gpu import predictions, report
 from tests.benchmarks.gpu.device import PACKAGES, gpu_facts
 from tests.benchmarks.gpu.findings import Findings
-from tests.benchmarks.gpu.photographs import roomy_folder
+from tests.benchmarks.gpu.photographs import photo_folder, roomy_folder
 from tests.benchmarks.gpu.run import IMAGES, Run
 from tests.benchmarks.gpu.rungs import LADDER
 from tests.benchmarks.gpu.scale import Scale
@@ -55,8 +58,8 @@ def main() -> int:
     ):
         Run(findings, team, Path(folder), args.budget_s, save, args.photos).all()
     print(report.text(findings))
-    # A rung that does not fit into memory is a finding; one of the ladder that fails is a fault.
-    return 1 if any(one.error for one in findings.ladder.values()) else 0
+    # A peer that fails, or a batch that does not fit into memory, is a finding.
+    return 1 if findings.faults() else 0
 
 
 def _reasons(folder: Path) -> dict[str, str | None]:
@@ -77,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--smoke", action="store_true", help="tiny models, nothing measured")
     parser.add_argument("--budget-s", type=float, default=210.0, metavar="S", help="(default 210)")
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="class folders of JPEGs")
+    parser.add_argument("--photos", type=photo_folder, metavar="DIR", help="class folders of JPEGs")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="for the results")
     parser.add_argument("--tmp", type=Path, metavar="DIR", help="for shards (default: memory)")
     args = parser.parse_args()
@@ -89,7 +92,7 @@ def _arguments() -> argparse.Namespace:
         parser.error("--smoke needs --out DIR: its figures are no results")
     args.out = args.out or RESULTS
     args.tmp = args.tmp or roomy_folder(IMAGES)
-    for name in ("photos", "out", "tmp"):
+    for name in ("out", "tmp"):
         path = getattr(args, name)
         if path is not None and not path.is_dir():
             parser.error(f"--{name} {path} is no folder; make it, or name another")

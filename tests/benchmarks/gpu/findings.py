@@ -1,6 +1,6 @@
 """What a run has found so far, and the result that is made of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class Measured:
     starts: dict[str, float] = field(default_factory=dict)
     profile: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    is_late: bool = False
+    """The error is that an answer took longer than it was allowed to."""
 
     @property
     def images_per_second(self) -> float | None:
@@ -93,7 +95,10 @@ class Findings:
             "decoded": [self._row(one) for one in self.decoded.values()],
             "compile_start_with_cache": self.cached_start,
             "targets": self.targets(),
+            "first_steps_ran": "beside one another and beside the making of shards, save for "
+            "compile_start_with_cache",
             "left_out": self.left_out,
+            "faults": self.faults(),
             "seconds": self.seconds,
         }
 
@@ -114,19 +119,40 @@ class Findings:
         }
 
     def targets(self) -> list[dict[str, Any]]:
-        """What was hoped for, beside what was measured; nothing depends on it."""
+        """What was hoped for, beside what was measured; nothing depends on it.
+
+        Speeds are of any batch from BATCH on, ratios of BATCH.
+        """
         if self.scale.is_smoke:
             return []
-        speeds, ratios = self.speeds(), self.ratios()
-        kernels = rungs.fastest_of_ours(speeds)
-        compiled = _best(speeds, (rungs.COMPILED, rungs.AUTOTUNED))
+        ratios = self.ratios()
+        compiled = self._fastest(lambda rung: rung.compile_mode is not None)
+        kernels = self._fastest(lambda rung: rung.parts is not None)
         return [
-            _target("images/s compiled", 2500, compiled),
-            _target("images/s with our kernels", 4000, kernels and speeds[kernels.name]),
+            _target("images/s compiled", 2500, *compiled),
+            _target("images/s with our kernels", 4000, *kernels),
             _target("times timm eager", 1.8, ratios["to_timm_eager"]),
             _target("times timm compiled", 1.3, ratios["to_timm_compiled"]),
             _target("decoded over synthetic", 0.97, ratios["decoded_to_synthetic"]),
         ]
+
+    def faults(self) -> dict[str, str]:
+        """Errors of this project's rungs in the ladder; what was only left out is none."""
+        return {
+            name: one.error
+            for name, one in self.ladder.items()
+            if one.error and one.rung.whose == "ours" and name not in self.left_out
+        }
+
+    def _fastest(self, is_wanted: Callable[[Rung], bool]) -> tuple[float | None, int]:
+        """Images per second of this project's fastest at BATCH or more, and its batch."""
+        found = [
+            (one.images_per_second, one.rung.batch)
+            for one in [*self.ladder.values(), *self.batches.values()]
+            if one.rung.whose == "ours" and one.rung.batch >= rungs.BATCH and is_wanted(one.rung)
+        ]
+        known = [(speed, batch) for speed, batch in found if speed is not None]
+        return max(known, default=(None, rungs.BATCH))
 
     def _ceilings(self) -> dict[str, Any]:
         limits = self.limits
@@ -191,8 +217,11 @@ def _over(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else round(one / other, 3)
 
 
-def _target(what: str, wanted: float, found: float | None) -> dict[str, Any]:
+def _target(
+    what: str, wanted: float, found: float | None, batch: int = rungs.BATCH
+) -> dict[str, Any]:
     verdict = "not measured"
     if found is not None:
         verdict = "met" if found >= wanted else "missed"
-    return {"what": what, "target": wanted, "measured": found, "verdict": verdict}
+    row = {"what": what, "target": wanted, "measured": found, "verdict": verdict}
+    return row if found is None else row | {"batch": batch}

@@ -5,10 +5,12 @@ proportions, bytes per pixel, and how many keep their chroma whole (4:4:4). The 
 with the spectrum of photographs; no speed depends on what they show.
 """
 
+import argparse
 import io
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.errors import DataError
 from pipeline.world import cpus_at_hand
-from tests.benchmarks.sharding import shard_command
+from tests.benchmarks.record import shard_command
 
 CLASSES = 1000
 MEAN_BYTES = 110_000
@@ -43,18 +46,32 @@ def roomy_folder(images: int) -> Path:
     return memory if has_room else Path(tempfile.gettempdir())
 
 
+def photo_folder(text: str) -> Path:
+    """A parser's type: a folder with class folders of JPEGs. Raises ArgumentTypeError."""
+    folder = Path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder; make it, or name another")
+    if next(_photos(folder), None) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text} has no *.jpg or *.jpeg in class folders; name a folder whose folders hold "
+            "JPEGs, such as ImageNet's train, or leave the flag out for made ones"
+        )
+    return folder
+
+
 def make_shards(folder: Path, images: int, seed: int, photos: Path | None = None) -> Path:
     """Shards of ``images`` JPEGs; the split is ``train``, of CLASSES classes, not all of them used.
 
-    photos: a folder with class folders of JPEGs to take, in turn, instead of made ones. The same
-    arguments give the same bytes. Returns the folder of the shards, ``folder``/shards.
+    photos: a folder as of ``photo_folder``, whose JPEGs are taken in turn instead of made ones. The
+    same arguments give the same bytes. Returns the folder of the shards, ``folder``/shards. Raises
+    DataError where sharding fails, and OSError where files cannot be written.
     """
     shards = folder / "shards"
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         files = (
             _made(Path(scratch), min(images, _DISTINCT), seed)
             if photos is None
-            else (sorted(path for path in photos.glob("*/*") if path.is_file()))
+            else sorted(_photos(photos))
         )
         tree = Path(scratch) / "tree"
         _spread(files, tree, images)
@@ -63,7 +80,12 @@ def make_shards(folder: Path, images: int, seed: int, photos: Path | None = None
         # As many to a shard as ImageNet's 1,024 shards have.
         flags = ("--split", "train", "--samples-per-shard", "1250", "--name", "photographs")
         flags += ("--classes", str(names))
-        subprocess.run(shard_command(tree, shards, *flags), check=True, capture_output=True)
+        done = subprocess.run(
+            shard_command(tree, shards, *flags), capture_output=True, text=True, errors="replace"
+        )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        raise DataError(f"shard.py ended with code {done.returncode}: {last}")
     return shards
 
 
@@ -81,6 +103,10 @@ def photograph(seed: int, number: int, size: tuple[int, int] | None = None) -> b
     else:
         image.save(file, "JPEG", quality=90, subsampling=2)
     return file.getvalue()
+
+
+def _photos(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg"))
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int]:

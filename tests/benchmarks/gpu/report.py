@@ -18,9 +18,14 @@ def text(findings: Findings) -> str:
     lines.append("targets")
     for one in figures["targets"]:
         found = _number(one["measured"], 8, 2)
-        lines.append(f"  {one['what']:<36}{found}  of {one['target']:g}: {one['verdict']}")
+        at = f", batch {one['batch']}" if "batch" in one else ""
+        lines.append(f"  {one['what']:<36}{found}  of {one['target']:g}: {one['verdict']}{at}")
     for name, why in figures["left_out"].items():
         lines.append(f"left out: {name} ({why})")
+    lines += [f"failed: {name} ({why})" for name, why in figures["faults"].items()]
+    for row in figures["ladder"]:
+        if row["whose"] == "timm" and row.get("error") and row["name"] not in figures["left_out"]:
+            lines.append(f"failed, and no fault of this project: {row['name']} ({row['error']})")
     row = forecast_row(findings)
     if row is not None:
         lines += ["for `speeds` in pipeline/plan/forecast.yaml:", row]

@@ -1,6 +1,5 @@
 """The parts of a run, in their order, inside a budget of seconds."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -9,16 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import DataError
 from tests.benchmarks.gpu import rungs
 from tests.benchmarks.gpu.findings import Findings, Measured
 from tests.benchmarks.gpu.photographs import make_shards
 from tests.benchmarks.gpu.rungs import Rung
-from tests.benchmarks.gpu.workers import Failed, Team
+from tests.benchmarks.gpu.workers import Failed, Team, TooSlow
 
 _ANSWER_S = 90.0
 """The longest that a worker may take for anything but compiling."""
-_AFTER_COMPILING_S = 100.0
-"""What compiling has to leave of the budget for all that needs none."""
+_COMPILING_S = 200.0
+"""The longest that compiling may take, however large the budget."""
+_DECODED_S = 30.0
+_AFTER_COMPILING_S = 45.0 + _DECODED_S
+"""What compiling has to leave of the budget: the ladder's rounds, and training on JPEGs."""
+_LEAST_S = 20.0
+"""What a first step may take in any case, however little is left."""
+_VARIANT_S = 8.0
+"""Of another size or batch: its first step and laps."""
 _LAP_S, _FED_LAP_S = 1.0, 3.0
 _ENDLESS_S = 1e6
 """A smoke run leaves nothing out."""
@@ -26,7 +33,10 @@ _ROUNDS = 3
 IMAGES = 6000
 _SEED = 8
 _COMPILED = [rung for rung in rungs.LADDER if rung.compile_mode]
-_OTHERS = [rung for rung in rungs.LADDER if not rung.compile_mode]
+# Those that need the least memory first: what is compiled may be stepping beside the last.
+_OTHERS = [rung for rung in rungs.LADDER[::-1] if not rung.compile_mode]
+_CROWDED = ("out of memory", "ALLOC_FAILED")
+"""What errors say where a device's memory did not suffice."""
 _CACHED = "cached"
 
 
@@ -34,7 +44,7 @@ class Run:
     """Measures one part after the other; ``save`` is called after each, so that none is lost.
 
     folder: for shards and whatever else the parts write. Parts that would not fit into what is
-    left of ``budget_s`` are left out, and named.
+    left of ``budget_s`` are left out, and named; the ladder never is. clock: seconds.
     """
 
     def __init__(
@@ -45,10 +55,12 @@ class Run:
         budget_s: float,
         save: Callable[[], object],
         photos: Path | None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._found, self._team, self._folder, self._save = findings, team, folder, save
         self._photos, self._is_smoke = photos, findings.scale.is_smoke
-        self._ends_at_s = time.monotonic() + (_ENDLESS_S if self._is_smoke else budget_s)
+        self._clock = clock
+        self._ends_at_s = clock() + (_ENDLESS_S if self._is_smoke else budget_s)
         self._shards: Future[Path] | None = None
 
     def all(self) -> None:
@@ -58,29 +70,32 @@ class Run:
             # The processors are idle while kernels are compiled, and nothing is timed then.
             self._shards = pool.submit(self._make_shards)
             self._part("ceilings", 15, self._ceilings)
-            self._part("first steps", 60, self._first_steps)
-            self._part("ladder", 35, self._ladder)
-            self._part("decoded", 25, self._decoded)
+            self._part("first steps", 0, self._first_steps)
+            self._part("ladder", 0, self._ladder)
+            self._part("decoded", _DECODED_S, self._decoded)
             self._part("profiles", 15, self._profiles)
-            self._part("sizes", 15, lambda: self._sweep(found.sizes, rungs.of_sizes))
+            # Large batches need the memory that the ladder holds.
+            for rung in rungs.LADDER:
+                self._team.release(rung.name)
+            self._part("sizes", 25, lambda: self._sweep(found.sizes, rungs.of_sizes))
             self._part("batches", 25, lambda: self._sweep(found.batches, rungs.of_batches))
             self._part("compile start with cache", 40, self._cached_start)
             self._part("max-autotune", 120, self._autotuned)
 
     @property
     def _left_s(self) -> float:
-        return self._ends_at_s - time.monotonic()
+        return self._ends_at_s - self._clock()
 
     def _part(self, name: str, needs_s: float, action: Callable[[], None]) -> None:
-        began, left_s = time.monotonic(), self._left_s
-        if left_s < needs_s:
+        began, left_s = self._clock(), self._left_s
+        if needs_s and left_s < needs_s:
             self._found.left_out[name] = f"{left_s:.0f} s were left, it needs about {needs_s:.0f}"
         else:
             try:
                 action()
             except Failed as failed:
                 self._found.left_out[name] = str(failed)
-        seconds = time.monotonic() - began
+        seconds = self._clock() - began
         self._found.seconds[name] = round(seconds, 1)
         why = self._found.left_out.get(name)
         _say(f"{name}: {seconds:.1f} s" + (f", left out: {why}" if why else ""))
@@ -97,35 +112,70 @@ class Run:
             self._team.release("ceilings")
 
     def _first_steps(self) -> None:
-        """All compile at the same time; the others then build together and step in turn."""
+        """What compiles does so at the same time; beside it the others step in turn."""
         ladder = self._found.ladder
         ladder |= {rung.name: Measured(rung) for rung in rungs.LADDER}
+        self._build(ladder, list(rungs.LADDER))
+        # They import while others compile.
         for rung in [*rungs.of_sizes(rungs.RULE), *rungs.of_batches(rungs.RULE)]:
             self._team.worker(rung.name)
         for name in ("decoded", _CACHED):
             self._team.worker(name)
-        self._build(ladder, _COMPILED)
-        limit_s = max(self._left_s - _AFTER_COMPILING_S, 20.0)
-        with ThreadPoolExecutor(len(_COMPILED)) as pool:
-            list(pool.map(lambda rung: self._first_step(ladder[rung.name], limit_s), _COMPILED))
-        self._build(ladder, _OTHERS)
+        until_s = self._compiled_by_s()
+        with ThreadPoolExecutor(len(_COMPILED) + 1) as pool:
+            compiling = [pool.submit(self._compile, ladder[r.name], until_s) for r in _COMPILED]
+            stepping = pool.submit(self._step_in_turn, until_s)
+            for one in [*compiling, stepping]:
+                one.result()
+        self._once_more()
+
+    def _step_in_turn(self, until_s: float) -> None:
         for rung in _OTHERS:
-            self._first_step(ladder[rung.name])
+            limit_s = min(_ANSWER_S, max(until_s - self._clock(), _LEAST_S))
+            self._first_step(self._found.ladder[rung.name], limit_s)
+
+    def _once_more(self) -> None:
+        """What ran out of memory beside the others is tried alone."""
+        for one in self._found.ladder.values():
+            if one.error is None or not any(words in one.error for words in _CROWDED):
+                continue
+            one.error = None
+            self._build(self._found.ladder, [one.rung])
+            if one.rung.compile_mode:
+                self._compile(one, self._compiled_by_s())
+            else:
+                self._first_step(one)
+
+    def _compiled_by_s(self) -> float:
+        """The clock's second at which what still compiles is left out."""
+        return self._clock() + min(self._left_s - _AFTER_COMPILING_S, _COMPILING_S)
+
+    def _compile(self, one: Measured, until_s: float) -> None:
+        """A first step with compiling; where it is not ready in time, the rung is left out."""
+        name = one.rung.name
+        self._first_step(one, max(until_s - self._clock(), _LEAST_S))
+        if one.is_late and one.error is not None:
+            self._found.left_out[name] = one.error
 
     def _ladder(self) -> None:
-        """Laps in turn, every other round backwards: drifts of the clock meet all alike."""
+        """Laps in turn, every other round backwards: drifts of the clock meet all alike.
+
+        The first round is never left out; the others leave the time for decoded images.
+        """
         for number in range(1 if self._is_smoke else _ROUNDS):
+            began = self._clock()
             for rung in rungs.LADDER[:: -1 if number % 2 else 1]:
                 self._lap(self._found.ladder[rung.name])
+            needs_s = self._clock() - began + _DECODED_S
+            if self._left_s < needs_s and number + 1 < _ROUNDS:
+                why = f"{self._left_s:.0f} s were left"
+                self._found.left_out[f"the ladder's rounds after {number + 1}"] = why
+                break
 
     def _decoded(self) -> None:
         """One training, fed by the loader and by ready steps in turn."""
         best = self._best()
-        assert self._shards is not None
-        try:
-            shards = self._shards.result(_ANSWER_S)
-        except subprocess.CalledProcessError as error:
-            raise Failed(f"no shards: {_last_line(error.stderr)}") from None
+        shards = self._finished_shards()
         worker = self._team.worker("decoded")
         worker.ask(_ANSWER_S, do="build_decoded", rung=best.as_json(), shards=str(shards))
         found = {n: Measured(replace(best, name=n)) for n in ("synthetic", "decoded")}
@@ -140,7 +190,6 @@ class Run:
         for name, one in self._found.ladder.items():
             if one.error is None:
                 one.profile = self._asked(one, name, _ANSWER_S, name=name, **words) or {}
-            self._team.release(name)
 
     def _sweep(self, found: dict[str, Measured], variants: Callable[[Rung], list[Rung]]) -> None:
         """The fastest way, for other sizes or batches; built together, and timed one by one."""
@@ -148,6 +197,9 @@ class Run:
         found |= {rung.name: Measured(rung) for rung in wanted}
         self._build(found, wanted)
         for name, one in found.items():
+            if self._left_s < _VARIANT_S:
+                one.error = "left out"
+                self._found.left_out[name] = f"{self._left_s:.0f} s were left"
             self._first_step(one)
             for _ in range(1 if self._is_smoke else 2):
                 self._lap(one)
@@ -164,7 +216,7 @@ class Run:
         one = Measured(rungs.AUTOTUNED)
         self._found.ladder[one.rung.name] = one
         self._build(self._found.ladder, [one.rung])
-        self._first_step(one, max(self._left_s - 5.0, 0.0))
+        self._compile(one, self._ends_at_s - 5.0)
         for _ in range(1 if self._is_smoke else 2):
             self._lap(one)
         self._team.release(one.rung.name)
@@ -178,6 +230,7 @@ class Run:
     def _build(self, found: dict[str, Measured], wanted: list[Rung]) -> None:
         for name, text in self._team.build(wanted, _ANSWER_S).items():
             found[name].error = text
+            _say(f"  {name}: {text}")
 
     def _first_step(self, one: Measured, limit_s: float = _ANSWER_S) -> None:
         if one.error is None:
@@ -201,18 +254,27 @@ class Run:
         try:
             return self._team.worker(worker).ask(timeout_s, **command)
         except Failed as failed:
-            one.error = str(failed)
+            one.error, one.is_late = str(failed), isinstance(failed, TooSlow)
             _say(f"  {one.rung.name}: {failed}")
             return None
+
+    def _finished_shards(self) -> Path:
+        assert self._shards is not None
+        try:
+            return self._shards.result(_ANSWER_S)
+        except DataError as error:
+            raise Failed(f"no shards: {error}") from None
+        except TimeoutError as error:
+            why = str(error) or f"not ready after {_ANSWER_S:.0f} s more"
+            raise Failed(f"no shards: {why}") from None
+        except (OSError, ArithmeticError, ValueError) as error:
+            # An OSError's whole text would name a folder of this machine.
+            why = getattr(error, "strerror", None) or error
+            raise Failed(f"no shards: {type(error).__name__}: {why}") from None
 
     def _make_shards(self) -> Path:
         count = 24 if self._is_smoke else IMAGES
         return make_shards(self._folder, count, _SEED, self._photos)
-
-
-def _last_line(text: str | bytes | None) -> str:
-    words = text.decode(errors="replace") if isinstance(text, bytes) else text or ""
-    return (words.strip().splitlines() or ["no words"])[-1]
 
 
 def _say(text: str) -> None:

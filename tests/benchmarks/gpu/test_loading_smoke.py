@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import tests.benchmarks.gpu.loading as main
+from tests.benchmarks.gpu import photographs
 from tests.benchmarks.gpu.loading_cases import REFERENCE, cases
 from tests.benchmarks.gpu.loading_laps import growth, lap, slope
 from tests.benchmarks.gpu.photographs import MEAN_BYTES, photograph
@@ -50,7 +51,8 @@ def test_a_case_differs_from_the_reference_in_what_its_name_says() -> None:
         (["--device", "cpu"], "--device cpu needs --smoke"),
         (["--device", "cpu", "--smoke"], "--smoke needs --out"),
         (["--memory-s", "0"], "--memory-s 0 must be more than 0"),
-        (["--photos", "nowhere"], "--photos nowhere is no folder"),
+        (["--photos", "nowhere"], "--photos: nowhere is no folder"),
+        (["--photos", str(Path(__file__).parent)], "has no *.jpg or *.jpeg in class folders"),
         ([], "NVML finds no GPU"),
     ],
 )
@@ -115,6 +117,21 @@ def test_slope_is_of_the_settled_samples_and_has_an_error() -> None:
     assert slope(samples[:2], 1)["mb_per_minute"] is None
 
 
+@pytest.mark.parametrize(("seconds", "is_told"), [(60.0, True), (181.0, False)])
+def test_a_short_watch_of_the_memory_names_the_long_one(seconds: float, is_told: bool) -> None:
+    grown = {"mb_per_minute": 1.0, "standard_error": 0.1, "most_mb": 500.0}
+    figures = {
+        "is_smoke": False,
+        "cases": [],
+        "peers": [],
+        "left_out": {},
+        "failed": {},
+        "verdicts": {},
+        "memory": {"seconds": seconds, "host": grown, "device": None},
+    }
+    assert ("--memory-s 180 --budget-s 300" in main.text(figures)) is is_told
+
+
 def test_what_fails_is_told_and_the_rest_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +151,17 @@ def test_what_fails_is_told_and_the_rest_measured(
     assert "failed: broken (no such decoder)" in capsys.readouterr().out
     figures = json.loads((tmp_path / "gpu-loading.json").read_text())["figures"]
     assert [row["name"] for row in figures["peers"]] == ["fine"]
+
+
+def test_sharding_that_fails_ends_the_run_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails = [sys.executable, "-c", "import sys; print('gone', file=sys.stderr); sys.exit(7)"]
+    monkeypatch.setattr(photographs, "shard_command", lambda *_: fails)
+    words = ["--device", "cpu", "--smoke", "--out", str(tmp_path), "--tmp", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+    assert main.main() == 4
+    assert "no shards to load: shard.py ended with code 7: gone" in capsys.readouterr().err
 
 
 def test_streams_are_measured_and_closed() -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,12 @@ import pytest
 import torch
 
 import tests.benchmarks.gpu.__main__ as main
-from tests.benchmarks.gpu import predictions, run, rungs
+from tests.benchmarks.gpu import predictions, rungs
 from tests.benchmarks.gpu.findings import Findings, Measured
 from tests.benchmarks.gpu.laps import by_kernel
-from tests.benchmarks.gpu.report import forecast_row
+from tests.benchmarks.gpu.report import forecast_row, text
 from tests.benchmarks.gpu.scale import Scale
-from tests.benchmarks.gpu.workers import Failed, Team, WorkerProcess
+from tests.benchmarks.gpu.workers import Failed, TooSlow, WorkerProcess
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PARTS = ("ladder", "sizes", "batches", "decoded")
@@ -66,7 +67,8 @@ def test_smoke_run_passes_through_every_part(command: Command, tmp_path: Path) -
         (["--device", "cpu"], "--device cpu needs --smoke"),
         (["--device", "cpu", "--smoke"], "--smoke needs --out"),
         (["--budget-s", "0"], "--budget-s 0 must be more than 0"),
-        (["--photos", "nowhere"], "--photos nowhere is no folder"),
+        (["--photos", "nowhere"], "--photos: nowhere is no folder"),
+        (["--photos", str(Path(__file__).parent)], "has no *.jpg or *.jpeg in class folders"),
         ([], "NVML finds no GPU"),
     ],
 )
@@ -148,6 +150,31 @@ def test_targets_are_met_missed_or_not_measured() -> None:
     }
 
 
+def test_speeds_may_be_of_larger_batches_and_ratios_are_not() -> None:
+    found = findings_of({rungs.EAGER_TIMM: 2000.0, rungs.EAGER: 9000.0, rungs.RULE: 3900.0})
+    speeds = {64: 9000.0, 256: 4300.0, 512: 4100.0}
+    variants = [replace(rungs.RULE, name=f"batch {n}", batch=n) for n in speeds]
+    found.batches = {one.name: measured(one, speeds[one.batch]) for one in variants}
+    row, ratio = found.targets()[1:3]
+    assert (row["what"], row["measured"], row["verdict"]) == (
+        "images/s with our kernels",
+        4300.0,
+        "met",
+    )
+    assert row["batch"] == 256 and ", batch 256" in text(found)
+    assert (ratio["measured"], ratio["batch"]) == (4.5, 128)
+
+
+def test_a_peers_failure_is_told_and_only_ours_is_a_fault() -> None:
+    found = findings_of({rungs.RULE: 4000.0})
+    for rung in (rungs.EAGER_TIMM, rungs.COMPILED):
+        found.ladder[rung.name] = Measured(rung, error="RuntimeError: no")
+    assert found.faults() == {"compiled": "RuntimeError: no"}
+    assert "no fault of this project: timm eager (RuntimeError: no)" in text(found)
+    found.left_out["compiled"] = "RuntimeError: no"
+    assert found.faults() == {}
+
+
 def test_a_row_tells_of_the_data_sheet_and_the_measured_limits() -> None:
     found = findings_of({rungs.RULE: 4000.0})
     found.ceilings = {"flops": 790e12, "bytes_per_second": 4.3e12, "method": ""}
@@ -180,17 +207,6 @@ def test_kernels_are_added_up_by_name_and_step() -> None:
     assert found["longest"][1]["milliseconds"] == 2.0 and found["longest"][1]["launches"] == 1
 
 
-def test_what_does_not_fit_into_the_budget_is_left_out_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "make_shards", lambda *_: tmp_path)
-    found, saved = Findings(Scale("cuda", is_smoke=False), None), []
-    with Team(found.scale, tmp_path, 1) as team:
-        run.Run(found, team, tmp_path, 1.0, lambda: saved.append(1), None).all()
-    assert len(found.left_out) == len(found.seconds) == len(saved) == 9
-    assert found.left_out["ladder"].endswith("it needs about 35")
-
-
 def test_an_error_is_an_answer_after_which_a_worker_goes_on(stub: WorkerProcess) -> None:
     with pytest.raises(Failed, match="ValueError: no"):
         stub.ask(20, do="fail")
@@ -204,7 +220,7 @@ def test_an_error_is_an_answer_after_which_a_worker_goes_on(stub: WorkerProcess)
 def test_a_worker_that_dies_or_hangs_is_told_of_and_ended(
     stub: WorkerProcess, word: str, told: str
 ) -> None:
-    with pytest.raises(Failed, match=told):
+    with pytest.raises(TooSlow if word == "hang" else Failed, match=told):
         stub.ask(1 if word == "hang" else 20, do=word)
     with pytest.raises(Failed, match="ended with code"):
         stub.ask(20, do="lap")

@@ -30,6 +30,10 @@ class Failed(Exception):
     """A worker answered with an error, was too slow, or ended; the text says which."""
 
 
+class TooSlow(Failed):
+    """A worker had not answered in the time that it was given."""
+
+
 class WorkerProcess:
     """One process; it answers one command at a time.
 
@@ -55,7 +59,10 @@ class WorkerProcess:
         self._reader.start()
 
     def ask(self, timeout_s: float, **command: Any) -> dict[str, Any]:
-        """The answer to a command. Raises Failed; a worker that is too slow is ended."""
+        """The answer to a command.
+
+        Raises Failed; after ``timeout_s`` it is TooSlow, and the worker is ended.
+        """
         with self._lock:
             assert self._process.stdin is not None
             try:
@@ -64,7 +71,7 @@ class WorkerProcess:
                 line = self._lines.get(timeout=max(timeout_s, 0.0))
             except queue.Empty:
                 self.end()
-                raise Failed(f"{command['do']} took more than {timeout_s:.0f} s") from None
+                raise TooSlow(f"{command['do']} took more than {timeout_s:.0f} s") from None
             except (OSError, ValueError):  # it has ended, or was ended before
                 line = None
         if line is None:
