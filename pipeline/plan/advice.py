@@ -17,6 +17,12 @@ _LEAST_GAIN = 0.005
 _USABLE_MEMORY = 0.9
 _FACTORS = (2, 4)
 """Of a global batch: each is another training, with another learning rate."""
+_SMALLEST_PART = 1 / 4
+"""Of a micro-batch: still smaller ones are not computed at the same images per second."""
+
+Kind = Literal["setting", "new run", "recipe", "code", "network"]
+"""setting: a training goes on with it; new run: the same images per step, drawn otherwise, which
+resuming refuses; recipe: it makes another training; code: what is no setting today."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,7 @@ class Advice:
     """A change, and the step that it would make."""
 
     change: str
-    kind: Literal["setting", "recipe", "code", "network"]
-    """recipe: a setting that makes another training; code: what is no setting today."""
+    kind: Kind
     efficiency: float
     step_s: float
     hours: float
@@ -62,34 +67,54 @@ def advise(situation: Situation) -> list[Advice]:
     return sorted(better, key=lambda advice: -advice.efficiency)
 
 
-_Change = tuple[str, Literal["setting", "recipe", "code", "network"], StepForecast]
+_Change = tuple[str, Kind, StepForecast]
 
 
 def _settings(now: Situation) -> Iterator[_Change]:
-    """The same images per step, computed or split otherwise."""
-    share, rest = divmod(now.plan.global_batch, now.plan.world_size)
-    if now.plan.slots > 1 and not rest:
-        why = "one micro-batch per rank: its reduction overlaps the backward pass"
-        if now.config.engine.zero_stage == 0 or now.config.device == "cpu":
-            why = "one micro-batch per rank"
-        yield from _changed(now, {"train.micro_batch": share}, why, "setting")
-    if now.plan.idle_slots:
-        sizes = [size for size in range(1, now.plan.micro_batch) if not share % size]
-        if sizes and not rest:
-            why = "no slot is idle"
-            yield from _changed(now, {"train.micro_batch": sizes[-1]}, why, "setting")
+    """The same images per step, split or kept otherwise."""
+    if split := _best_split(now):
+        size = split.plan.micro_batch
+        yield f"train.micro_batch={size}: {_why(now, split)}", "new run", split.forecast()
     for stage in range(now.config.engine.zero_stage):
-        why = "fewer bytes, and more memory per rank"
-        yield from _changed(now, {"engine.zero_stage": stage}, why, "setting")
+        if made := _changed(now, {"engine.zero_stage": stage}):
+            why = "fewer bytes, and more memory per rank"
+            yield f"engine.zero_stage={stage}: {why}", "setting", made.forecast()
+
+
+def _best_split(now: Situation) -> Situation | None:
+    """The global batch in other micro-batches; of equally good ones the largest."""
+    batch, least = now.plan.global_batch, now.plan.micro_batch * _SMALLEST_PART
+    sizes = [size for size in range(batch, 0, -1) if batch % size == 0 and size >= least]
+    changed = [_changed(now, {"train.micro_batch": size}) for size in sizes]
+    fitting = [made for made in changed if made is not None]
+    # Rounded, so that the last bit does not choose among equals.
+    return max(fitting, key=lambda made: round(made.forecast().efficiency, 6), default=None)
+
+
+def _why(now: Situation, split: Situation) -> str:
+    if split.plan.slots == 1:
+        hides = "its reduction overlaps the backward pass"
+        return "one micro-batch per rank" + (f": {hides}" if split.exchange.overlaps else "")
+    idle, slots = split.plan.idle_slots, split.plan.slots * split.plan.world_size
+    if idle * split.plan.micro_batch < now.plan.idle_slots * now.plan.micro_batch:
+        return f"{idle} of {slots} slots idle" if idle else "no slot is idle"
+    return "fewer exchanges in a step"
 
 
 def _recipes(now: Situation) -> Iterator[_Change]:
     for factor in _FACTORS:
         batch, micro_batch = now.plan.global_batch * factor, now.plan.micro_batch
         wider = {"train.global_batch": batch, "train.micro_batch": micro_batch * factor}
-        found = list(_changed(now, wider, "as many, larger micro-batches per rank", "recipe"))
         deeper = {"train.global_batch": batch}
-        found += _changed(now, deeper, "more micro-batches per rank and exchange", "recipe")
+        ways = (
+            (wider, "as many, larger micro-batches per rank"),
+            (deeper, "more micro-batches per rank and exchange"),
+        )
+        found: list[_Change] = []
+        for settings, why in ways:
+            if made := _changed(now, settings):
+                words = " ".join(f"{key}={value}" for key, value in settings.items())
+                found.append((f"{words}: {why}", "recipe", made.forecast()))
         yield from sorted(found, key=lambda change: -change[2].efficiency)[:1]
 
 
@@ -109,19 +134,16 @@ def _beyond_settings(now: Situation) -> Iterator[_Change]:
     yield "a network twice as fast between the nodes", "network", made
 
 
-def _changed(
-    now: Situation, settings: dict[str, int], why: str, kind: Literal["setting", "recipe"]
-) -> Iterator[_Change]:
-    """The change, unless it does not fit the world, the data or the memory."""
+def _changed(now: Situation, settings: dict[str, int]) -> Situation | None:
+    """None where the change does not fit the world, the data or the memory."""
     config = _with(now.config, settings)
     if not _fits_memory(now, config):
-        return
+        return None
     try:
         plan = make_plan(config, now.plan.world_size, now.plan.train_samples, now.plan.val_samples)
     except UserError:
-        return
-    made = replace(now, config=config, plan=plan).forecast()
-    yield f"{' '.join(f'{key}={value}' for key, value in settings.items())}: {why}", kind, made
+        return None
+    return replace(now, config=config, plan=plan)
 
 
 def _fits_memory(now: Situation, config: Config) -> bool:

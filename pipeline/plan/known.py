@@ -52,6 +52,7 @@ class Gpu(_Row):
     memory_bytes: float
     memory_bytes_per_second: float
     nvlink_bytes_per_second: float | None
+    pcie_bytes_per_second: float
     names: tuple[str, ...]
     source: str
 

@@ -17,11 +17,11 @@ Kind = Literal["all_reduce", "reduce_scatter", "all_gather"]
 ROUNDS: dict[Kind, int] = {"all_reduce": 2, "reduce_scatter": 1, "all_gather": 1}
 """How often the payload goes round a ring."""
 REACHED = 0.85
-"""Of a nominal speed in bits, and of NVLink's: what collectives are taken to reach. Assumed."""
-NVLINK_HOP_S = 3.4e-6
-"""NCCL's own figure for rings in its Simple protocol."""
-NETWORK_HOP_S = 14e-6
-_TREE_BANDWIDTH = 0.92
+"""Of a nominal speed in bits, and of NVLink's and PCIe's: what collectives are taken to reach.
+Assumed."""
+NVLINK_HOP_S, PCIE_HOP_S, NETWORK_HOP_S = 3.4e-6, 5.7e-6, 14e-6
+"""NCCL's own figures for rings in its Simple protocol."""
+TREE_BANDWIDTH = 0.92
 """Of a ring's, by NCCL."""
 _UNITS = {"Gb": 1e9 / 8, "Mb": 1e6 / 8, "GB": 1e9, "MB": 1e6}
 _SPEED = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)([GM][bB])/s")
@@ -71,7 +71,7 @@ class Collective:
         seconds = self.calls * ring_s + sending_s
         if self.kind == "all_reduce":
             tree_s = 2 * ((ranks_per_node - 1) * inside_s + math.log2(nodes) * between_s)
-            seconds = min(seconds, self.calls * tree_s + sending_s / _TREE_BANDWIDTH)
+            seconds = min(seconds, self.calls * tree_s + sending_s / TREE_BANDWIDTH)
         return seconds
 
 

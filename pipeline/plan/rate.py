@@ -27,6 +27,11 @@ def rate_of(
     given: what a person has measured or assumes; gpu_name: a GPU of the table, or None for the
     one that was measured, else the usual one.
     """
+    if gpu_name is not None and config.device != "cuda":
+        raise UserError(
+            f"--gpu {gpu_name} says nothing where device={config.device} computes; leave it out or "
+            "set device=cuda"
+        )
     speeds = measured_speeds(config, model)
     gpu = None
     if config.device == "cuda":

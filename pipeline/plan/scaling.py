@@ -22,7 +22,13 @@ class Machine:
     network: Network
     ranks_per_node: int
     memory_bytes_per_second: float | None
-    """None: not known, and updates count as part of the images per second."""
+    """None: updates count as part of the images per second, as in a training that was timed.
+
+    Such a rate has one update per micro-batch in it: no less than the sum of several micro-batches
+    and a single update take, nor than each of many ranks' part of it.
+    """
+    is_bound: bool = False
+    """images_per_second is the peak's and was seen nowhere: efficiency is a bound from below."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class StepForecast:
     compute_s: float
     """Of its slots; an empty one takes as long as a full one."""
     update_s: float
-    """Of the optimizer and of the sum of several micro-batches."""
+    """Of the optimizer and of the sum of several micro-batches, unless images_per_second has it."""
     sent_bytes: float
     exchange_s: float
     """All collectives, hidden or not."""

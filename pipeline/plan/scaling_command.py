@@ -11,18 +11,20 @@ from pipeline.config import Config, load
 from pipeline.errors import UserError
 from pipeline.plan.advice import Situation
 from pipeline.plan.counts import make_plan, open_splits
-from pipeline.plan.known import KnownModel, known_model, table, trained_parameters
+from pipeline.plan.known import Gpu, KnownModel, known_model, table, trained_parameters
 from pipeline.plan.network import (
     NETWORK_HOP_S,
     NVLINK_HOP_S,
+    PCIE_HOP_S,
     REACHED,
+    TREE_BANDWIDTH,
     Link,
     Network,
     parse_link,
 )
 from pipeline.plan.rate import Rate, rate_of
 from pipeline.plan.scaling import Machine
-from pipeline.plan.survey import Survey, survey
+from pipeline.plan.survey import Impossible, Survey, survey
 from pipeline.plan.survey_text import survey_text
 
 IMAGENET_IMAGES = (1_281_167, 50_000)
@@ -70,14 +72,20 @@ def report(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     rate = rate_of(config, model, _positive_rate(args.images_per_second), args.gpu)
     machine, network_words = _machine(config, rate, args)
     images, images_words = _images(config)
-    surveys: list[Survey] = []
+    surveys: list[Survey | Impossible] = []
     for batch in _global_batches(config, args.global_batch):
-        chosen = load(args.config, [*args.overrides, f"train.global_batch={batch}"]).config
-        # Any world will do: what is taken of this plan does not depend on it.
-        most = chosen.train.global_batch // chosen.train.micro_batch
-        plan = make_plan(chosen, most, *images)
-        first = Situation(chosen, plan, parameters, model, machine, rate.gpu)
-        surveys.append(survey(first, counts))
+        try:
+            chosen = load(args.config, [*args.overrides, f"train.global_batch={batch}"]).config
+            # Any world will do: what is taken of this plan does not depend on it.
+            most = chosen.train.global_batch // chosen.train.micro_batch
+            plan = make_plan(chosen, most, *images)
+            first = Situation(chosen, plan, parameters, model, machine, rate.gpu)
+            surveys.append(survey(first, counts))
+        except UserError as error:
+            surveys.append(Impossible(batch, str(error)))
+    errors = [one.error for one in surveys if isinstance(one, Impossible)]
+    if len(errors) == len(surveys):
+        raise UserError("\n".join(errors))
     counted = "as --parameters gives them" if args.parameters else "counted"
     frozen = "; those of model.freeze among them" if config.model.freeze else ""
     assumptions = [
@@ -144,19 +152,31 @@ def _machine(config: Config, rate: Rate, args: argparse.Namespace) -> tuple[Mach
     speed, words = parse_link(args.link or _DEFAULT_LINK, table().links)
     between = Link(speed, NETWORK_HOP_S)
     said = "" if args.link else "; assumed, --link says another"
-    lines = [f"between nodes: {words}{said}"]
-    nvlink = None if rate.gpu is None else rate.gpu.nvlink_bytes_per_second
-    if rate.gpu is None or nvlink is None:
-        inside = between
-        lines.append(f"within a node of {per_node} rank(s): taken to be as fast as between nodes")
-    else:
-        inside = Link(nvlink * REACHED, NVLINK_HOP_S)
-        lines.append(
-            f"within a node of {per_node} rank(s): NVLink of {rate.gpu.gpu}, "
-            f"{nvlink / 1e9:g} GB/s, of which {REACHED:.0%} is taken to be reached"
-        )
-    memory = None if rate.gpu is None else rate.gpu.memory_bytes_per_second
-    return Machine(rate.images_per_second, Network(inside, between), per_node, memory), lines
+    inside, inside_words = _inside(rate.gpu, between)
+    lines = [
+        f"between nodes: {words}{said}",
+        f"within a node of {per_node} rank(s): {inside_words}",
+        f"a hop takes {inside.hop_s * 1e6:g} us within a node and {between.hop_s * 1e6:g} us "
+        f"between nodes, a tree reaches {TREE_BANDWIDTH:.0%} of a ring's speed: as NCCL reckons",
+    ]
+    is_bound = rate.origin == "bound"
+    # One rank's training, as somebody timed it, has the optimizer's time in it already.
+    memory = rate.gpu.memory_bytes_per_second if rate.gpu and is_bound else None
+    network = Network(inside, between)
+    return Machine(rate.images_per_second, network, per_node, memory, is_bound), lines
+
+
+def _inside(gpu: Gpu | None, between: Link) -> tuple[Link, str]:
+    """What the ranks of a node are joined by, and the words for it."""
+    if gpu is None:
+        return between, "taken to be as fast as between nodes"
+    name, speed, hop_s = "NVLink", gpu.nvlink_bytes_per_second, NVLINK_HOP_S
+    if speed is None:
+        name, speed, hop_s = "PCIe", gpu.pcie_bytes_per_second, PCIE_HOP_S
+    words = (
+        f"{name} of {gpu.gpu}, {speed / 1e9:g} GB/s, of which {REACHED:.0%} is taken to be reached"
+    )
+    return Link(speed * REACHED, hop_s), words
 
 
 def _images(config: Config) -> tuple[tuple[int, int], str]:

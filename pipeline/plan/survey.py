@@ -1,6 +1,6 @@
 """A training on many numbers of nodes: where it stops to scale, and what helps there. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import UserError
@@ -14,10 +14,11 @@ ENOUGH = 0.92
 
 @dataclass(frozen=True)
 class Unfit:
-    """Numbers of nodes that cannot run a config, and why the first of them cannot."""
+    """Numbers of nodes that cannot run a config for one and the same reason."""
 
     nodes: tuple[int, ...]
     reason: str
+    """Of the most nodes: what it says to change lets the others run too."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,18 @@ class Survey:
     micro_batch: int
     micro_batches: int
     rows: tuple[StepForecast, ...]
-    unfit: Unfit | None
+    unfit: tuple[Unfit, ...]
+    is_bound: bool
+    """By a rate that is one: where the efficiency ends is not known then, and limit is None."""
     limit: Limit | None
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """A global batch that no asked number of nodes can train."""
+
+    global_batch: int
+    error: str
 
 
 def survey(first: Situation, node_counts: Sequence[int]) -> Survey:
@@ -52,23 +63,36 @@ def survey(first: Situation, node_counts: Sequence[int]) -> Survey:
     Raises UserError where none of them can run the config.
     """
     situations: list[Situation] = []
-    unfit: dict[int, UserError] = {}
-    for nodes in node_counts:
+    errors: dict[int, UserError] = {}
+    for nodes in sorted(node_counts):
         try:
             situations.append(_on(first, nodes))
         except UserError as error:
-            unfit[nodes] = error
+            errors[nodes] = error
+    unfit = _unfit(first, errors)
     if not situations:
-        raise next(iter(unfit.values()))
+        raise UserError("; ".join(one.reason for one in unfit))
+    is_bound = first.machine.is_bound
     rows = tuple(situation.forecast() for situation in situations)
     return Survey(
         global_batch=first.plan.global_batch,
         micro_batch=first.plan.micro_batch,
         micro_batches=first.plan.micro_batches,
         rows=rows,
-        unfit=Unfit(tuple(unfit), str(next(iter(unfit.values())))) if unfit else None,
-        limit=_limit(situations, rows),
+        unfit=unfit,
+        is_bound=is_bound,
+        limit=None if is_bound else _limit(situations, rows),
     )
+
+
+def _unfit(first: Situation, errors: Mapping[int, UserError]) -> tuple[Unfit, ...]:
+    """Those of too many ranks apart from those that fail otherwise."""
+    most = first.plan.micro_batches // first.machine.ranks_per_node
+    groups = [
+        [nodes for nodes in errors if (nodes > most) == are_too_many]
+        for are_too_many in (False, True)
+    ]
+    return tuple(Unfit(tuple(nodes), str(errors[nodes[-1]])) for nodes in groups if nodes)
 
 
 def _on(first: Situation, nodes: int) -> Situation:

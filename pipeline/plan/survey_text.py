@@ -3,26 +3,30 @@
 import textwrap
 from collections.abc import Callable, Sequence
 
+from pipeline.plan.advice import Kind
 from pipeline.plan.scaling import StepForecast
-from pipeline.plan.survey import ENOUGH, Limit, Survey
+from pipeline.plan.survey import ENOUGH, Impossible, Limit, Survey
 
 _WIDTH = 80
 _MOST_ROWS = 16
 _LEFT_OUT = (
     "Not in it: loading images (`pipeline.data.bench` times it), evaluations, checkpoints, and "
     "what else shares the network. compute: of a rank's slots; update: the optimizer's, by the "
-    "memory's speed; net: all collectives; waits: what of them the backward pass does not "
-    "hide; sent: by a rank, in rings. A rank's img/s is taken to be the same at any micro-batch."
+    "memory's speed (0: part of the img/s); net: all collectives; waits: what of them the "
+    "backward pass does not hide; sent: by a rank, in rings. A rank's img/s is taken to be the "
+    "same at any micro-batch."
 )
-_KINDS = {
-    "setting": "same training",
+_NO_ADVICE = "no advice: the img/s are only a bound; give real ones as --images-per-second"
+_KINDS: dict[Kind, str] = {
+    "setting": "same training, also resumed",
+    "new run": "same images per step, other draws: a new run",
     "recipe": "another training",
     "code": "no setting today",
     "network": "hardware",
 }
 
 
-def survey_text(surveys: Sequence[Survey], assumptions: Sequence[str]) -> str:
+def survey_text(surveys: Sequence[Survey | Impossible], assumptions: Sequence[str]) -> str:
     """Tables, advice, and what it all rests on."""
     parts = ["\n".join(wrapped(f"- {line}", 2) for line in assumptions)]
     parts += [_one(survey) for survey in surveys]
@@ -40,16 +44,22 @@ def wrapped(text: str, indent: int = 0) -> str:
     )
 
 
-def _one(survey: Survey) -> str:
+def _one(survey: Survey | Impossible) -> str:
+    if isinstance(survey, Impossible):
+        return wrapped(f"# global batch {survey.global_batch}: {' '.join(survey.error.split())}", 2)
     title = (
         f"# global batch {survey.global_batch} = {survey.micro_batches} micro-batches of "
         f"{survey.micro_batch}"
     )
     lines = [title, *_table(survey)]
-    if survey.unfit is not None:
-        lines.append(wrapped(f"{_ranges(survey.unfit.nodes)} nodes: {survey.unfit.reason}", 2))
+    lines += [wrapped(f"{_ranges(one.nodes)} nodes: {one.reason}", 2) for one in survey.unfit]
     lines.append("")
-    lines += [f"at least {ENOUGH:.0%} on all of them"] if survey.limit is None else _advice(survey)
+    if survey.is_bound:
+        lines.append(_NO_ADVICE)
+    elif survey.limit is None:
+        lines.append(f"at least {ENOUGH:.0%} on all of them")
+    else:
+        lines += _advice(survey)
     return "\n".join(lines)
 
 
@@ -81,8 +91,16 @@ def _cell(row: StepForecast, index: int) -> str:
     return _COLUMNS[index][1](row)
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.4g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
+def _ms(seconds: float, form: str = ".4g") -> str:
+    return _short(seconds * 1e3, form, 1e3)
+
+
+def _short(value: float, form: str, whole_from: float) -> str:
+    """By ``form``, or a whole number; from 100,000 on thousands (k), millions (M), billions (G)."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(size, 1e5):
+            return f"{value / size:.{0 if value >= 100 * size else 1}f}{suffix}"
+    return format(value, ".0f" if value >= whole_from else form)
 
 
 _COLUMNS: tuple[tuple[str, Callable[[StepForecast], str]], ...] = (
@@ -91,11 +109,11 @@ _COLUMNS: tuple[tuple[str, Callable[[StepForecast], str]], ...] = (
     ("slots", lambda row: str(row.slots)),
     ("idle", lambda row: str(row.idle_slots)),
     ("compute", lambda row: _ms(row.compute_s)),
-    ("update", lambda row: f"{row.update_s * 1e3:.2f}"),
-    ("net", lambda row: f"{row.exchange_s * 1e3:.1f}"),
-    ("waits", lambda row: f"{row.exposed_s * 1e3:.1f}"),
+    ("update", lambda row: _ms(row.update_s, ".2f")),
+    ("net", lambda row: _ms(row.exchange_s, ".1f")),
+    ("waits", lambda row: _ms(row.exposed_s, ".1f")),
     ("step", lambda row: _ms(row.step_s)),
-    ("sent", lambda row: f"{row.sent_bytes / 1e6:.0f}"),
+    ("sent", lambda row: _short(row.sent_bytes / 1e6, ".0f", 1)),
     ("eff.", lambda row: f"{row.efficiency * 100:.1f}"),
     ("hours", lambda row: _hours(row.hours)),
     ("rank-h", lambda row: _hours(row.rank_hours)),
@@ -103,7 +121,7 @@ _COLUMNS: tuple[tuple[str, Callable[[StepForecast], str]], ...] = (
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:.0f}" if hours >= 100 else f"{hours:.3g}"
+    return _short(hours, ".3g", 100)
 
 
 def _advice(survey: Survey) -> list[str]:

@@ -11,8 +11,8 @@ def share_of_peak(config: Config, device: torch.device) -> float | None:
     """Model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B) of one GPU at 1 image/s.
 
     The operations that the model needs, over the dense peak of the data sheet in engine.dtype
-    (fp32: TF32). What gradient checkpointing computes again is not counted. None on CPUs and on
-    GPUs that pipeline/plan/forecast.yaml does not know.
+    (fp32: without TF32). What gradient checkpointing computes again is not counted. None on CPUs
+    and on GPUs that pipeline/plan/forecast.yaml does not know.
     """
     if device.type != "cuda":
         return None

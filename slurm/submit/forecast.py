@@ -36,7 +36,7 @@ class Forecast:
     basis: str
     """Where the hours come from, or why there are none."""
     least_rank_hours: float | None
-    """What no GPU of today can fall below."""
+    """Of the table's usual GPU at its peak."""
     time_slots: int | None
     """Jobs, or starts of one, until it is done: one more than requeues."""
     least_time_slots: int | None

@@ -18,7 +18,7 @@ def situation(*overrides: str, nodes: int = 1, network: Network = NETWORK) -> Si
     config = load(CONFIG, overrides).config
     model = known_model(config)
     assert model is not None
-    machine = Machine(4000.0, network, 8, 4.8e12)
+    machine = Machine(4000.0, network, 8, memory_bytes_per_second=None)
     plan = make_plan(config, 8 * nodes, *IMAGES)
     gpu = gpu_named("NVIDIA H200")
     return Situation(config, plan, trained_parameters(config, model), model, machine, gpu)

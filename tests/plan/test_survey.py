@@ -1,18 +1,33 @@
 """Where a training stops to scale, and whether advice keeps what it promises."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.plan.advice import Kind
 from pipeline.plan.network import Link, Network
 from pipeline.plan.survey import ENOUGH, survey
 from tests.plan.situations import situation
+
+KINDS: dict[str, Kind] = {
+    "train.micro_batch": "new run",
+    "engine.zero_stage": "setting",
+    "train.global_batch": "recipe",
+}
+"""By the first setting of an advice; `train.micro_batch` and others fix a training, see README."""
 
 
 def test_it_names_the_first_nodes_under_the_limit() -> None:
     found = survey(situation(), range(1, 65))
     assert [row.nodes for row in found.rows] == list(range(1, 9))
-    assert found.unfit is not None and found.unfit.nodes == tuple(range(9, 65))
-    assert found.unfit.reason.startswith("72 ranks for")
+    (unfit,) = found.unfit
+    assert unfit.nodes == tuple(range(9, 65))
+    assert unfit.reason.startswith("512 ranks for")
+    # What it says to change lets all of them run.
+    remedy = unfit.reason.rpartition(" ")[2]
+    assert remedy == "train.micro_batch=8"
+    assert survey(situation(remedy), range(1, 65)).unfit == ()
     assert found.limit is not None
     under = [row for row in found.rows if row.efficiency < ENOUGH]
     assert found.limit.first == under[0].nodes
@@ -31,8 +46,25 @@ def test_a_network_without_limits_has_none_but_idle_slots() -> None:
 
 
 def test_none_that_fits_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"72 ranks .* 64 micro-batches"):
+    with pytest.raises(UserError, match=r"^88 ranks .* 64 micro-batches"):
         survey(situation(), range(9, 12))
+
+
+def test_each_reason_is_told_with_its_nodes() -> None:
+    first = situation("engine.zero_stage=0", nodes=8)
+    accumulating, too_many = survey(first, range(1, 11)).unfit
+    assert accumulating.nodes == tuple(range(1, 8))
+    assert "use engine.zero_stage=1" in accumulating.reason
+    assert too_many.nodes == (9, 10) and too_many.reason.startswith("80 ranks")
+
+
+def test_a_rate_that_is_a_bound_gets_no_advice() -> None:
+    first = situation()
+    bound = replace(first, machine=replace(first.machine, is_bound=True))
+    seen, unseen = (survey(one, range(1, 9)) for one in (first, bound))
+    assert seen.limit is not None and not seen.is_bound
+    assert unseen.limit is None and unseen.is_bound
+    assert unseen.rows == seen.rows
 
 
 @pytest.mark.parametrize(
@@ -46,10 +78,12 @@ def test_each_advice_gives_what_it_says(overrides: tuple[str, ...]) -> None:
     efficiencies = [advice.efficiency for advice in found.limit.advice]
     assert efficiencies == sorted(efficiencies, reverse=True)
     assert min(efficiencies) > now.efficiency
-    settings = [one for one in found.limit.advice if one.kind in ("setting", "recipe")]
+    settings = [one for one in found.limit.advice if one.kind not in ("code", "network")]
     assert settings
     for advice in settings:
         words = advice.change.partition(": ")[0].split()
+        names = [word.partition("=")[0] for word in words]
+        assert advice.kind == KINDS[names[0]]
         made = situation(*overrides, *words, nodes=nodes).forecast()
         assert (made.efficiency, made.step_s) == (advice.efficiency, advice.step_s)
 
@@ -60,9 +94,23 @@ def test_idle_slots_are_filled_by_smaller_micro_batches() -> None:
     start = situation("train.global_batch=1536", network=Network(endless, endless), nodes=2)
     found = survey(start, (2,))
     assert found.limit is not None
-    best = found.limit.advice[0]
-    assert best.change.startswith("train.micro_batch=96: one micro-batch per rank")
-    assert "train.micro_batch=48: no slot is idle" in [one.change for one in found.limit.advice]
+    (advice,) = [one for one in found.limit.advice if one.kind == "new run"]
+    # As good as 48, 32 and 24, and the largest of them.
+    assert advice.change == (
+        "train.micro_batch=96: one micro-batch per rank: its reduction overlaps the backward pass"
+    )
+
+
+def test_idle_slots_become_fewer_where_ranks_do_not_divide_the_batch() -> None:
+    found = survey(situation(), (3,))
+    assert found.limit is not None and found.rows[0].idle_slots == 8
+    (advice,) = [one for one in found.limit.advice if one.kind == "new run"]
+    assert advice.change == "train.micro_batch=16: 8 of 264 slots idle"
+    others = [
+        situation(f"train.micro_batch={size}", nodes=3).forecast().efficiency
+        for size in (16, 32, 64, 128)
+    ]
+    assert advice.efficiency == max(others) > found.rows[0].efficiency
 
 
 def test_what_does_not_fit_into_the_memory_is_no_advice() -> None:

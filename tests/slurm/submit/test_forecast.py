@@ -29,6 +29,12 @@ def test_a_gpu_that_nobody_measured_gets_a_lower_bound() -> None:
     assert expected.activation_bytes == pytest.approx(64 * 161.6e6, rel=1e-3)
 
 
+def test_fp32_is_reckoned_without_tensor_cores() -> None:
+    config = config_of("m48.yaml", "engine.dtype=fp32")
+    expected = forecast(config, make_plan(config, 64, 1_281_167, 50_000), 1440)
+    assert expected.least_rank_hours == pytest.approx(7.7 * 989.4 / 66.9, rel=0.01)
+
+
 def test_more_micro_batches_than_ranks_accumulate_in_fp32() -> None:
     config = config_of("m48.yaml")
     one, two = (
