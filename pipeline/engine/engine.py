@@ -43,7 +43,7 @@ class StepResult:
     is_skipped: bool
     """The gradients held inf or NaN: weights, moments and statistics are as before."""
     has_compiled: bool = False
-    """The step had to wait for torch.compile."""
+    """The step had to wait for torch.compile on this rank; the main one's count is told."""
     culprits: tuple[Culprit, ...] = ()
     """Where it is skipped: those among this rank's micro-batches."""
 

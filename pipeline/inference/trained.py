@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, load
-from pipeline.config.load import load_settings
+from pipeline.config import Config, Loaded, load
+from pipeline.config.load import COMMAND_LINE, load_settings
 from pipeline.errors import UserError
 from pipeline.inference.hub_config import CONFIG, hub_classes, hub_settings, read_hub_config
+from pipeline.log import info
 from pipeline.shards import MANIFEST, read_manifest
 from pipeline.tracking.run_folder import RunFolder, resolve_run
 
@@ -82,13 +83,13 @@ def _of_checkpoint(
 ) -> Trained:
     if config_file is None and not run.config.is_file():
         raise UserError(f"{run.config} is missing; name the settings with --config FILE")
-    config = load(config_file or run.config, overrides).config
+    config = _for_device(load(config_file or run.config, overrides))
     return Trained(config, checkpoint, run, _classes_of_shards(config))
 
 
 def _of_file(path: Path, config_file: str | None, overrides: Sequence[str]) -> Trained:
     if config_file is not None:
-        config = load(config_file, overrides).config
+        config = _for_device(load(config_file, overrides))
         return Trained(config, path, None, _classes_of_shards(config))
     beside = (path if path.is_dir() else path.parent) / CONFIG
     if not beside.is_file():
@@ -97,8 +98,19 @@ def _of_file(path: Path, config_file: str | None, overrides: Sequence[str]) -> T
             "--config FILE, such as configs/s12.yaml"
         )
     hub = read_hub_config(beside)
-    config = load_settings(hub_settings(hub), str(beside), overrides).config
+    config = _for_device(load_settings(hub_settings(hub), str(beside), overrides))
     return Trained(config, path, None, hub_classes(hub))
+
+
+def _for_device(loaded: Loaded) -> Config:
+    """The config, on a CPU without a GPU's kernels unless they are asked for here and now."""
+    config = loaded.config
+    is_asked_for = loaded.places["model.kernels"] == COMMAND_LINE
+    if config.device == "cuda" or config.model.kernels != "triton" or is_asked_for:
+        return config
+    info("model.kernels=triton is torch on a CPU: figures differ by rounding")
+    model = config.model.model_copy(update={"kernels": "torch"})
+    return config.model_copy(update={"model": model})
 
 
 def _classes_of_shards(config: Config) -> list[str] | None:

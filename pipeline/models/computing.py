@@ -8,12 +8,13 @@ from torch.nn.functional import pad
 
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.models.kernels.choice import choose_kernels
+from pipeline.models.kernels.choice import choose_kernels, choose_order
 from pipeline.models.metaformer import MetaFormer
 
 _MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 """torch.compile's words for engine.compile_mode. No CUDA graphs: what they leave behind is
 overwritten by the next replay, and DeepSpeed and autograd keep gradients of earlier ones."""
+_ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 _MOST_GRAPHS = 64
 """Of one block's code: by stage, in training and in evaluation. torch stops at 8."""
 
@@ -66,23 +67,12 @@ class ImageForm:
 
 
 def memory_format(config: Config) -> torch.memory_format | None:
-    """The order of a map's numbers in memory; None: as the loader gives images, on CPUs.
+    """The order that choose_order names; None: as the loader gives images, on CPUs.
 
-    auto is what the kernels in use know: PyTorch has no GroupNorm on CUDA that works in
-    channels_last. Weights are left alone: ZeRO makes them anew, and maps follow the images.
-    Raises UserError where the kernels cannot work in that order.
+    Weights are left alone: ZeRO makes them anew, and maps follow the images.
     """
-    wanted, has_kernels = config.engine.memory_format, choose_kernels(config) == "triton"
-    if wanted == "contiguous" and has_kernels:
-        raise UserError(
-            "engine.memory_format=contiguous, but this project's kernels work in channels_last; "
-            "use engine.memory_format=auto, or model.kernels=torch"
-        )
-    if wanted == "auto":
-        if config.device == "cpu":
-            return None
-        wanted = "channels_last" if has_kernels or config.engine.compile else "contiguous"
-    return torch.channels_last if wanted == "channels_last" else torch.contiguous_format
+    order = choose_order(config)
+    return None if order is None else _ORDERS[order]
 
 
 def _compile(model: nn.Module, config: Config) -> None:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config
+from pipeline.models.kernels.choice import choose_kernels, choose_order
 from pipeline.shards import ShardSplit
 from pipeline.tracking.opening import open_tracker
 from pipeline.tracking.run_folder import RunFolder
@@ -32,6 +33,10 @@ def tracking(
     The journal's lock keeps a second job out of the run, so checkpoints are opened within.
     """
     known = {f"{name}_version": version(name) for name in _VERSIONED}
+    known |= {
+        "kernels": choose_kernels(config),
+        "memory_order": choose_order(config) or "as loaded",
+    }
     known |= {"data_digest": data_digest(splits), **facts}
     # Those where ranks are, whoever has started them.
     nodes = list(dict.fromkeys(collective.gather(collective.world.node_name)))

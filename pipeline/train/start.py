@@ -9,9 +9,11 @@ from pipeline.checkpoint.weights import weights_from
 from pipeline.collective import Collective, connect
 from pipeline.config import Config
 from pipeline.engine.compilation import compiled_so_far, load_compiled, save_compiled
+from pipeline.errors import UserError
 from pipeline.log import info
 from pipeline.models.build import TimmModel, build_model
 from pipeline.models.computing import set_computing
+from pipeline.models.kernels.choice import choose_kernels
 from pipeline.models.memory import check_memory
 from pipeline.models.metaformer import MetaFormer
 from pipeline.models.weights import load_weights
@@ -25,9 +27,36 @@ COMPILED = "compiled"
 
 
 def join(config: Config, world: World) -> Collective:
-    """Meet the other ranks; whoever keeps them waiting is named in the run's logs."""
+    """Meet the other ranks; whoever keeps them waiting is named in the run's logs.
+
+    Raises UserError on all of them where model.kernels does not mean the same to each.
+    """
     logs = run_folder_of(config).logs
-    return connect(world, config.device, config.engine.collective_timeout_s, logs)
+    collective = connect(world, config.device, config.engine.collective_timeout_s, logs)
+    _agree_on_kernels(config, collective)
+    return collective
+
+
+def _agree_on_kernels(config: Config, collective: Collective) -> None:
+    node = collective.world.node_name
+
+    def choose() -> str:
+        try:
+            return choose_kernels(config)
+        except UserError as error:
+            raise UserError(f"node {node}: {error}") from None
+
+    chosen = collective.gather((node, collective.all_or_error(choose)))
+    nodes = {
+        kernels: sorted({node for node, theirs in chosen if theirs == kernels})
+        for _, kernels in chosen
+    }
+    if len(nodes) > 1:
+        raise UserError(
+            f"model.kernels={config.model.kernels} is torch on {', '.join(nodes['torch'])}, where "
+            f"Triton is not installed, and triton on {', '.join(nodes['triton'])}; install Triton "
+            "on all nodes, or set model.kernels=torch"
+        )
 
 
 def start_model(config: Config, device: torch.device) -> MetaFormer | TimmModel:

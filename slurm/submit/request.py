@@ -11,6 +11,7 @@ from typing import Literal
 from pipeline.config import Config, Loaded, load
 from pipeline.errors import PipelineError, PreflightError, UserError
 from pipeline.log import info, warn
+from pipeline.models.kernels.choice import check_kernels
 from pipeline.plan import Plan, make_plan, open_splits
 from pipeline.tracking.claim import check_claim, run_folder_of
 from pipeline.tracking.run_folder import RunFolder
@@ -81,6 +82,7 @@ def prepare(
     if not is_dry_run:
         _check_gpus(request, config)
     plans = attempts.of(lambda: _plans(config, request, is_dry_run, makes_shards))
+    attempts.of(lambda: _check_computing(config))
     folder = attempts.of(lambda: _claimed(config))
     if where.cluster == "slurm":
         _check_slurm(attempts, where, request, partition, is_dry_run)
@@ -158,6 +160,18 @@ def _cluster(where: Where, config: Config, is_dry_run: bool) -> Literal["local",
 def _claimed(config: Config) -> RunFolder:
     admission.check_writable(run_folder_of(config).path, config.runs_root)
     return check_claim(config)
+
+
+def _check_computing(config: Config) -> None:
+    """As far as it is not the node that decides."""
+    check_kernels(config)
+    engine, name = config.engine, config.model.name
+    if engine.compile and engine.zero_stage == 3 and name != "metaformer":
+        # Only timm knows, which takes seconds to import.
+        warn(
+            f"engine.compile=true with engine.zero_stage=3 ends where model.name={name} has no "
+            "repeated blocks, as a ResNet; use engine.zero_stage=1 then"
+        )
 
 
 def _check_gpus(request: Request, config: Config) -> None:

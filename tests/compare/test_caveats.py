@@ -67,6 +67,19 @@ def test_versions_that_differ(runs):
     assert warnings_of(runs) == ["torch differs (a: 2.8; b: 2.9): the last digits may, and speed"]
 
 
+def test_other_kernels_are_said_and_none_are_torch(runs):
+    runs.make("a", [50.0], tags={"kernels": "triton"})
+    runs.make("b", [50.0], seed=1)
+    said = "kernels differ (a: triton; b: torch): the last digits may, and speed"
+    assert warnings_of(runs) == [said]
+
+
+def test_no_record_of_kernels_is_torch(runs):
+    runs.make("a", [50.0], tags={"kernels": "torch"})
+    runs.make("b", [50.0], seed=1)
+    assert warnings_of(runs) == []
+
+
 def test_uncommitted_changes_are_told_even_where_all_have_them(runs):
     for seed, name in enumerate("ab"):
         runs.make(name, [50.0], seed=seed, tags={"git_dirty": "true"})

@@ -110,15 +110,15 @@ def test_a_group_is_not_called_what_another_run_begins_with(runs):
     assert [group.label for group in groups_of(runs)] == ["run-1 +1", "run-3"]
 
 
-def test_a_setting_that_only_one_run_knows_is_shown_as_absent(runs):
-    new, old = runs.make("new"), runs.make("old")
+def test_of_settings_that_one_run_knows_the_younger_have_defaults_others_are_absent(runs):
+    new, old = runs.make("new", data={"window_shards": 8}), runs.make("old")
     for folder in (new, old):
         (folder / "journal.jsonl").unlink()
     config = old / "config.resolved.yaml"
     kept = [line for line in config.read_text().splitlines() if "window_shards" not in line]
     config.write_text("\n".join([*kept, "setting_of_before: [1, 2.5]"]))
     assert differing_settings(group_runs(load_runs([new, old]))) == {
-        "data.window_shards": ["16", "–"],
+        "data.window_shards": ["8", "16"],
         "setting_of_before": ["–", "[1, 2.5]"],
     }
 

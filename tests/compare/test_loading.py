@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.compare import load_run, load_runs
+from pipeline.compare.judging.comparison import compare_runs
 from pipeline.compare.reading.journal_history import read_history
 from pipeline.errors import UserError
 from tests.compare.conftest import START_MS
@@ -155,6 +156,25 @@ def test_the_first_write_of_a_step_counts(tmp_path):
 def test_the_settings_are_those_of_the_last_launch(runs):
     run = load_run(runs.make("a", tags={"latest.train.max_steps": "9"}))
     assert run.settings["train.max_steps"] == "9"
+
+
+def test_settings_that_are_younger_than_a_run_have_their_defaults(runs):
+    young, old = runs.make("young", [50.0]), runs.make("old", [50.0])
+    text = (old / "journal.jsonl").read_text()
+    for setting in ('"model.kernels":"auto",', '"engine.memory_format":"auto",'):
+        assert setting in text
+        text = text.replace(setting, "")
+    (old / "journal.jsonl").write_text(text)
+    found = load_runs([young, old])
+    comparison = compare_runs(found)
+    assert comparison.differing == {}
+    [group] = comparison.groups
+    assert [run.name for run in group.runs] == ["young", "old"]
+    assert list(found[1].settings) == list(found[0].settings), "in the schema's order"
+
+
+def test_a_run_without_any_settings_gets_none(tmp_path):
+    assert load_run(journal(tmp_path, start(0), point(1, 10, train__loss=1.0))).settings == {}
 
 
 def test_a_run_that_never_started_has_the_settings_of_its_file(runs):

@@ -1,5 +1,6 @@
 """The command's figures are the run's own, and what it cannot evaluate it says."""
 
+import argparse
 import csv
 import json
 import shutil
@@ -13,10 +14,12 @@ from safetensors.torch import save_file
 
 from pipeline.checkpoint.weights import weights_from
 from pipeline.config import read_resolved
+from pipeline.config.load import write_resolved
 from pipeline.errors import PreflightError, UserError
 from pipeline.evaluate.__main__ import check_classes, main
-from pipeline.inference.trained import Trained
+from pipeline.inference.trained import Trained, find_trained
 from pipeline.shards import open_split
+from pipeline.tracking.run_folder import RunFolder
 
 Evaluate = Callable[..., str]
 
@@ -131,3 +134,20 @@ def test_a_missing_gpu_and_missing_weights(
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"config\.json, but no model\.safetensors"):
         evaluate(tmp_path)
+
+
+def test_on_a_cpu_a_gpus_kernels_are_pytorchs(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = RunFolder(shutil.copytree(trained_run, tmp_path / "digits"))
+    config = read_resolved(run.config)
+    model = config.model.model_copy(update={"kernels": "triton"})
+    on_gpu = config.model_copy(update={"device": "cuda", "model": model})
+    run.config.write_text(write_resolved(on_gpu))
+    flags = argparse.Namespace(config=None, checkpoint=None, runs_root=str(tmp_path))
+    assert find_trained("digits", flags, []).config == on_gpu
+    trained = find_trained("digits", flags, ["device=cpu"])
+    assert trained.config.model.kernels == "torch"
+    assert "kernels=triton is torch on a CPU" in capsys.readouterr().err
+    asked = find_trained("digits", flags, ["device=cpu", "model.kernels=triton"])
+    assert asked.config.model.kernels == "triton", "said here and now, it is the user's word"

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config.schema import Config
 from pipeline.errors import UserError
 from pipeline.models.build import build_model
 from pipeline.models.computing import ImageForm, blocks_of, memory_format, set_computing
+from pipeline.models.kernels.choice import choose_kernels
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -53,6 +55,7 @@ def test_stage_3_cannot_compile_a_model_without_blocks() -> None:
         ("cuda", "torch", False, torch.contiguous_format),
         ("cuda", "torch", True, torch.channels_last),
         ("cuda", "auto", False, torch.channels_last),
+        ("cuda", "triton", False, torch.channels_last),
     ],
 )
 def test_auto_is_the_order_that_the_kernels_know(
@@ -62,11 +65,11 @@ def test_auto_is_the_order_that_the_kernels_know(
     assert memory_format(config_of({"compile": compiles}, device, kernels=kernels)) == expected
 
 
-def test_our_kernels_know_one_order_alone() -> None:
-    pytest.importorskip("triton")
-    config = config_of({"memory_format": "contiguous"}, "cuda", kernels="triton")
-    with pytest.raises(UserError, match=r"use engine\.memory_format=auto, or model\.kernels=torch"):
-        memory_format(config)
+def test_contiguous_maps_are_pytorchs() -> None:
+    config = config_of({"memory_format": "contiguous"}, "cuda")
+    assert (choose_kernels(config), memory_format(config)) == ("torch", torch.contiguous_format)
+    with pytest.raises(ValidationError, match=r"memory_format=auto, or model\.kernels=torch"):
+        config_of({"memory_format": "contiguous"}, "cuda", kernels="triton")
 
 
 @pytest.mark.parametrize("wanted", list(FORMATS))

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config.schema import Config, ModelConfig
 from pipeline.models.build import build_model
-from pipeline.models.cost import activation_bytes, model_cost, training_flops
+from pipeline.models.cost import MENDED_COUNTS, activation_bytes, model_cost, training_flops
 
 SMALL = {"depths": [1, 2], "dims": [32, 64]}
 
@@ -48,6 +49,32 @@ def test_training_is_three_forward_passes_less_what_autograd_skips() -> None:
     assert training_flops(without, 32) == training_flops(plain, 32) - 2 * stem
     within = ModelConfig.model_validate({**settings, "freeze": ["stages.0.*"]})
     assert training_flops(within, 32) == training_flops(plain, 32) - 2 * first
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("groups", [1, 4, 16])
+def test_a_convolutions_gradients_cost_twice_its_forward_pass(
+    kind: type[nn.Conv2d | nn.ConvTranspose2d], groups: int
+) -> None:
+    layer = kind(16, 32, 3, stride=2, padding=1, groups=groups, device="meta")
+    images = torch.empty(2, 16, 12, 12, device="meta", requires_grad=True)
+    with FlopCounterMode(display=False, custom_mapping=MENDED_COUNTS) as counter:
+        maps = layer(images)
+        # Each of the inputs (transposed) or outputs meets its group's window.
+        positions = images.numel() * 32 if layer.transposed else maps.numel() * 16
+        assert counter.get_total_flops() == 2 * positions * 9 // groups
+        maps.sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * positions * 9 // groups
+
+
+def test_training_counts_a_group_as_what_it_is() -> None:
+    own = {"num_classes": 10, "metaformer": {**SMALL, "token_mixers": "depthwise_conv"}}
+    depthwise = ModelConfig.model_validate(own)
+    cost = model_cost(depthwise, 32)
+    assert training_flops(depthwise, 32) == 6 * cost.total.macs - 2 * cost.parts["stem"].macs
+    grouped = ModelConfig(name="regnetx_002")
+    stem = 32 * 32 * 32 * 27
+    assert training_flops(grouped, 64) == 6 * model_cost(grouped, 64).total.macs - 2 * stem
 
 
 def real_activation_bytes(config: Config) -> int:

@@ -9,13 +9,14 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from pipeline.collective import Collective
 from pipeline.config.schema import Config
 from pipeline.engine.compilation import Compiled, compiled_so_far
 from pipeline.errors import UserError
 from pipeline.optim import build_optimizer
 from pipeline.tracking.run_folder import RunFolder
 from pipeline.tracking.tracker import SilentTracker
-from pipeline.train.start import Compilation, start_model
+from pipeline.train.start import Compilation, join, start_model
 from pipeline.world import World
 
 CPU = torch.device("cpu")
@@ -129,3 +130,35 @@ def test_what_was_compiled_is_told_once_and_kept(
     compilation.settle()
     assert len(kept) == 1, "all of it came from the cache"
     assert tracker.told["compiled"].startswith("6.0 s for 3 graphs")
+
+
+class Ranks(Collective):
+    """The main one of several, of which the others have said what they choose."""
+
+    def __init__(self, *others: tuple[str, str]):
+        super().__init__(World(node_name="a1"))
+        self._others = others
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, *(self._others if isinstance(value, tuple) else [])]
+
+
+def joined(kernels: str, others: Ranks, monkeypatch: pytest.MonkeyPatch) -> Collective:
+    monkeypatch.setattr("pipeline.train.start.connect", lambda *_: others)
+    return join(Config.model_validate({"model": {"kernels": kernels}}), World())
+
+
+def test_ranks_that_choose_other_kernels_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    same = Ranks(("b2", "triton"))
+    assert joined("auto", same, monkeypatch) is same
+    mixed = Ranks(("b2", "triton"), ("c3", "torch"), ("c3", "torch"))
+    said = r"auto is torch on c3, where .* and triton on a1, b2; .*or set model\.kernels=torch"
+    with pytest.raises(UserError, match=said):
+        joined("auto", mixed, monkeypatch)
+
+
+def test_a_node_without_triton_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"node a1: model\.kernels=triton, but Triton is not inst"):
+        joined("triton", Ranks(), monkeypatch)

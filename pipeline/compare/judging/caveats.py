@@ -95,6 +95,9 @@ def _versions(runs: Sequence[Run]) -> Iterator[str]:
     for name in _VERSIONS:
         if told := _differing(runs, lambda run, name=name: run.tags.get(f"{name}_version")):
             yield f"{name} differs ({told}): the last digits may, and speed"
+    # Runs without the tag are older than all other kernels.
+    if told := _differing(runs, lambda run: run.tags.get("kernels", "torch")):
+        yield f"kernels differ ({told}): the last digits may, and speed"
 
 
 def _worlds(runs: Sequence[Run]) -> Iterator[str]:

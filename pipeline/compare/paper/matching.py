@@ -4,11 +4,11 @@ Of a run's settings those count that say what is trained: all but the seed and w
 marks ``Free`` or ``Manner``. A setting that is younger than the run has its default.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.compare.reading.load import default_settings
 from pipeline.compare.run import Run
 from pipeline.config import Config, dotted
 from pipeline.config.flatten import free_settings, manner_settings
@@ -71,12 +71,13 @@ def departures(
 def manner(run: Run, config: Config) -> dict[str, tuple[str, str]]:
     """How the run computes what another config says: ``{key: (the run's, the config's)}``."""
     theirs = {key: show(value) for key, value in dotted(config).items()}
-    texts = {key: run.settings.get(key, _defaults()[key]) for key in sorted(manner_settings())}
+    ours = {**default_settings(), **run.settings}
+    texts = {key: ours[key] for key in sorted(manner_settings())}
     return {key: (text, theirs[key]) for key, text in texts.items() if text != theirs[key]}
 
 
 def _trained(settings: Mapping[str, str]) -> dict[str, str]:
-    known = {**_defaults(), **settings}
+    known = {**default_settings(), **settings}
     ignored = free_settings() | manner_settings() | {_SEED}
     is_own = known[_MODEL] == _OWN_MODEL
     return {
@@ -84,11 +85,6 @@ def _trained(settings: Mapping[str, str]) -> dict[str, str]:
         for key, text in known.items()
         if key not in ignored and (is_own or not key.startswith(_OWN_MODEL_SECTION))
     }
-
-
-@functools.cache
-def _defaults() -> dict[str, str]:
-    return {key: show(value) for key, value in dotted(Config()).items()}
 
 
 def _one_value(text: str) -> str:

@@ -1,5 +1,6 @@
 """Run folders to Runs."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 
 from pipeline.compare.reading.journal_history import History, no_history, read_history
 from pipeline.compare.run import Best, Curve, Run
+from pipeline.config import Config, dotted
 from pipeline.config.load import show
 from pipeline.config.yaml_tree import read_tree
 from pipeline.errors import DataError, UserError
@@ -114,9 +116,20 @@ def assemble_run(
 
 
 def latest_settings(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the last launch: those that changed since the first stand in the tags."""
+    """The settings of the last launch: those that changed since the first stand in the tags.
+
+    Those that are younger than the run have their defaults; of a run that says none, none is known.
+    """
+    if not params:
+        return {}
     latest = {key: tags[f"latest.{key}"] for key in params if f"latest.{key}" in tags}
-    return {**params, **latest}
+    return {**default_settings(), **params, **latest}
+
+
+@functools.cache
+def default_settings() -> Mapping[str, str]:
+    """The schema's defaults, as texts by dotted key, in its order."""
+    return {key: show(value) for key, value in dotted(Config()).items()}
 
 
 def last_of(curves: Mapping[str, Curve], key: str) -> float | None:

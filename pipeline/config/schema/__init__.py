@@ -69,6 +69,11 @@ class Config(Section):
                 "engine.compile=true and model.kernels=triton are two ways to fuse the same "
                 "operations; use model.kernels=auto, or engine.compile=false"
             )
+        if self.engine.memory_format == "contiguous" and self.model.kernels == "triton":
+            raise ValueError(
+                "engine.memory_format=contiguous, but model.kernels=triton works in channels_last; "
+                "use engine.memory_format=auto, or model.kernels=torch"
+            )
         if self.optim.warmup_epochs >= self.train.epochs:
             raise ValueError(
                 f"optim.warmup_epochs={self.optim.warmup_epochs} must be less than "

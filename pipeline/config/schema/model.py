@@ -139,7 +139,7 @@ class ModelConfig(Section):
     freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Parameters that stay as they are: patterns of names such as stem.* or stages.0.*."""
     kernels: Annotated[Kernels, _known(get_args(Kernels)), Manner] = "auto"
-    """What computes the blocks: PyTorch, or our own Triton kernels; auto is the one that should be faster."""
+    """What computes the blocks: PyTorch or our Triton kernels; auto, what should be faster."""
     metaformer: MetaFormerConfig = MetaFormerConfig()
 
     @model_validator(mode="after")

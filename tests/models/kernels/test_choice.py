@@ -26,6 +26,8 @@ POOLING = {"metaformer": {"token_mixers": ["pooling", "pooling", "attention", "a
         (config_of(POOLING), "triton"),
         (config_of({}, device="cpu"), "torch"),
         (config_of({}, engine={"compile": True}), "torch"),
+        (config_of({}, engine={"memory_format": "contiguous"}), "torch"),
+        (config_of({}, engine={"memory_format": "channels_last"}), "triton"),
         (config_of({"kernels": "torch"}), "torch"),
         (config_of({"kernels": "triton"}), "triton"),
         (config_of({"name": "poolformer_m48"}), "torch"),
@@ -66,6 +68,7 @@ def test_each_stage_is_judged_by_itself() -> None:
     ("override", "said"),
     [
         ("model.kernels=trtion", "did you mean triton?"),
+        ("engine.memory_format=contiguous", "memory_format=auto, or model.kernels=torch"),
         ("engine.compile=true", "use model.kernels=auto, or engine.compile=false"),
         ("model.name=resnet18", "name=resnet18 is not metaformer; use kernels=auto"),
         ("model.metaformer.mlp=false", "no stage has token_mixers=pooling, norm=group_norm"),
