@@ -19,7 +19,7 @@ from pipeline.evaluate.report import (
 from pipeline.evaluate.scores import Scores
 from pipeline.inference.model import load_model, ready
 from pipeline.inference.trained import Trained
-from pipeline.models.computing import set_computing
+from pipeline.models.computing import compile_blocks
 from pipeline.models.imagenet import is_imagenet1k, real_labels
 from pipeline.shards import ShardSplit
 from pipeline.world import World
@@ -41,7 +41,7 @@ def evaluate_model(trained: Trained, split: ShardSplit) -> Evaluation:
     config = trained.config
     device = open_device(config, World())
     model = ready(load_model(trained), config, device)
-    set_computing(model, config)  # as in training: other kernels round otherwise
+    compile_blocks(model, config)  # as in training: other kernels round otherwise
     found = predict_split(model, config, split, device)
     return Evaluation(
         found.scores,

@@ -27,8 +27,7 @@ def set_computing(model: nn.Module, config: Config) -> None:
     kernels = choose_kernels(config)
     if isinstance(model, MetaFormer) and kernels == "triton":
         model.use_kernels(kernels)
-    if config.engine.compile:
-        _compile(model, config)
+    compile_blocks(model, config)
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
@@ -75,13 +74,15 @@ def memory_format(config: Config) -> torch.memory_format | None:
     return None if order is None else _ORDERS[order]
 
 
-def _compile(model: nn.Module, config: Config) -> None:
-    """Compile each block on its own.
+def compile_blocks(model: nn.Module, config: Config) -> None:
+    """Compile each block on its own, where engine.compile says so.
 
     Blocks of one shape share what is compiled, which takes seconds instead of minutes; their
     gradients are there block by block, so that reducing them overlaps the backward pass; and
     DeepSpeed's hooks, which gather the weights in stage 3, stay outside.
     """
+    if not config.engine.compile:
+        return
     blocks = blocks_of(model)
     if not blocks and config.engine.zero_stage == 3:
         raise UserError(

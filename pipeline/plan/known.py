@@ -30,6 +30,11 @@ class KnownModel(_Row):
     macs: int
     activation_bytes: int
 
+    @property
+    def training_flops(self) -> int:
+        """Of one image: forward once, backward twice; a multiply-add is two operations."""
+        return 6 * self.macs
+
 
 class Speed(_Row):
     """A measured training; see forecast.yaml."""

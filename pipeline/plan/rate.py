@@ -42,7 +42,7 @@ def rate_of(
     if given is not None:
         return Rate(given, "given", "as --images-per-second gives it", gpu)
     if speeds:
-        row = max(speeds, key=lambda speed: speed.images_per_second)
+        row = speeds[0]
         words = f"measured on {row.hardware} on {row.date} ({row.source})"
         return Rate(row.images_per_second, "measured", words, gpu)
     if model is None or gpu is None or config.augment.img_size != model.img_size:
@@ -51,8 +51,7 @@ def rate_of(
             f"no speed is known of {what} at augment.img_size={config.augment.img_size} in "
             f"engine.dtype={config.engine.dtype}; give what one rank trains as --images-per-second"
         )
-    # Forward pass once, backward pass twice; a multiply-add is two operations.
-    bound = gpu.flops[config.engine.dtype] / (6 * model.macs)
+    bound = gpu.flops[config.engine.dtype] / model.training_flops
     words = (
         f"not measured yet: {gpu.gpu} at its data sheet's peak, which no training reaches. So "
         "hours and efficiency are bounds from below; --images-per-second gives real ones"

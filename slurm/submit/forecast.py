@@ -76,8 +76,7 @@ def _basis(config: Config, model: KnownModel | None, speed: Speed | None) -> str
 def _least_hours(config: Config, model: KnownModel | None, images: int) -> float | None:
     if model is None or config.device != "cuda" or config.augment.img_size != model.img_size:
         return None
-    # Forward pass once, backward pass twice; a multiply-add is two operations.
-    return images * 6 * model.macs / table().usual_gpu.flops[config.engine.dtype] / 3600
+    return images * model.training_flops / table().usual_gpu.flops[config.engine.dtype] / 3600
 
 
 def _state_bytes(config: Config, plan: Plan, model: KnownModel) -> int:

@@ -23,8 +23,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import psutil
 
-from tests.benchmarks.record import write_result
-from tests.benchmarks.sharding import plant, shard_command
+from tests.benchmarks.record import shard_command, write_result
+from tests.benchmarks.sharding import plant
 
 _FLAGS = ("--samples-per-shard", "100", "--workers", "2")
 

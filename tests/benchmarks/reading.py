@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 
 from pipeline.data.reading import Images, Reader
 from pipeline.shards import ShardSplit, Tar, open_split
-from tests.benchmarks.record import write_result
-from tests.benchmarks.sharding import plant, shard_command
+from tests.benchmarks.record import shard_command, write_result
+from tests.benchmarks.sharding import plant
 
 _BATCH = 64
 _SLOW_READ_S = 0.003

@@ -29,8 +29,7 @@ from PIL import Image
 
 from data_prep.imagenet1k import wnids
 from data_prep.sources.archives import TRAIN, open_source
-from tests.benchmarks.record import summary, write_result
-from tests.benchmarks.sharding import shard_command
+from tests.benchmarks.record import shard_command, summary, write_result
 
 _SIZES = (10_000, 40_000, 160_000, 640_000, 1_281_167)
 _ROUNDS = 3

@@ -1,4 +1,4 @@
-"""What is printed: tables that fit, Markdown, CSV and JSON, and one plain sentence."""
+"""What is printed: tables that fit, Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -17,7 +17,6 @@ from pipeline.compare import compare_runs, load_runs
 from pipeline.compare.__main__ import main
 from pipeline.compare.text.rows import CurveChoice, own_settings, result_rows, setting_rows
 from pipeline.compare.text.terminal import print_comparison
-from pipeline.compare.text.verdict import verdict
 from pipeline.errors import UserError
 
 CHOICE = CurveChoice(("train/loss", "val/top1"))
@@ -161,56 +160,6 @@ def test_names_and_values_in_brackets_are_no_markup(runs):
     runs.make("a", [50.0], model={"freeze": ("stem.*",)})
     runs.make("b", [50.0])
     assert "[stem.*]" in shown(compared(runs), 100)
-
-
-@pytest.mark.parametrize(
-    ("second", "settings", "sentence"),
-    [
-        (
-            [98.6],
-            {"augment": {"mixup": 0.0}},
-            "b leads by +1.40 points of top-1 (98.60 vs 97.20); n = 1 each, no test: may be noise; "
-            "at the same cost (0.0167 GPU-hours).",
-        ),
-        (
-            [97.0, 96.0],
-            {"augment": {"mixup": 0.0}, "end": "KILLED"},
-            "a leads by +0.20 points of top-1 (97.20 vs 97.00); n = 1 each, no test: may be noise; "
-            "at 0.5 times the cost (0.0167 vs 0.0333 GPU-hours); b is KILLED.",
-        ),
-        (
-            [97.2],
-            {"augment": {"mixup": 0.0}},
-            "a and b are level in top-1 (97.20 vs 97.20); n = 1 each, no test: may be noise; at "
-            "the same cost (0.0167 GPU-hours).",
-        ),
-        (
-            [],
-            {"end": "FAILED", "augment": {"mixup": 0.0}},
-            "a: best top-1 97.20 at step 10 (epoch 1), n = 1; no val/top1 yet: b.",
-        ),
-        ([97.4], {"seed": 7}, "a +1: best top-1 97.30 ± 0.14 over 2 seeds."),
-    ],
-)
-def test_the_sentence(runs, second, settings, sentence):
-    runs.make("a", [97.2])
-    runs.make("b", second, **settings)
-    assert verdict(compared(runs)) == sentence
-
-
-def test_the_sentence_of_groups_names_test_and_runner_up(seeds):
-    seeds.make("worst", [1.0], optim={"lr_base": 1.0})
-    assert re.fullmatch(
-        r"pool leads by \+3\.00 points of top-1 over ident \(98\.10 ± 0\.26, n = 3 vs "
-        r"95\.10 ± 0\.40, n = 3\); more than noise \(Welch's t-test: p = 0\.00\d+, n = 3\); "
-        r"at the same cost \(0\.0333 GPU-hours\)\.",
-        verdict(compared(seeds)),
-    )
-
-
-def test_the_sentence_of_nothing(runs):
-    runs.make("a")
-    assert verdict(compared(runs)) == "No val/top1 yet: a."
 
 
 def test_markdown_is_a_table(runs, capsys):

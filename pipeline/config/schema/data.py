@@ -27,7 +27,7 @@ class DataConfig(Section):
     """Split to train on."""
     val_split: Annotated[str, Manner] = "validation"
     """Split to evaluate on."""
-    decode: Annotated[Literal["auto", "cpu", "gpu"], Free] = "auto"
+    decode: Annotated[Literal["auto", "cpu", "gpu"], Manner] = "auto"
     """Where DALI decodes; auto is the device that trains. On the CPU the whole recipe takes
     6 ms of one per image: about 150 images per second and CPU."""
     hw_decoder_load: Annotated[Fraction, Manner] = 1.0

@@ -12,33 +12,26 @@ Exits with 1 where a rung of the ladder fails that is not timm's.
 --smoke shrinks everything to see that all lines work, and measures nothing.
 """
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.benchmarks.gpu import predictions, report
-from tests.benchmarks.gpu.device import PACKAGES, gpu_facts
+from tests.benchmarks.gpu.command import parsed, parser_of
+from tests.benchmarks.gpu.device import PACKAGES
 from tests.benchmarks.gpu.findings import Findings
-from tests.benchmarks.gpu.photographs import photo_folder, roomy_folder
+from tests.benchmarks.gpu.photographs import roomy_folder
 from tests.benchmarks.gpu.run import IMAGES, Run
 from tests.benchmarks.gpu.rungs import LADDER
 from tests.benchmarks.gpu.scale import Scale
 from tests.benchmarks.gpu.workers import Team
-from tests.benchmarks.record import RESULTS, write_result
+from tests.benchmarks.record import write_result
 
 
 def main() -> int:
-    args = _arguments()
-    facts = gpu_facts()
-    if args.device == "cuda" and not facts:
-        print(
-            "error: --device cuda, but NVML finds no GPU; check the driver (nvidia-smi), or see "
-            "that the code works with --device cpu --smoke",
-            file=sys.stderr,
-        )
-        return 2
+    args = parsed(parser_of("python -m tests.benchmarks.gpu", __doc__, budget_s=210.0))
+    facts = args.gpu
     findings = Findings(Scale(args.device, args.smoke), facts.get("gpu"))
 
     def save() -> None:
@@ -52,7 +45,7 @@ def main() -> int:
     with (
         # Shards in memory: a disk's speed is another benchmark's subject. What is compiled lies
         # elsewhere: memory that is mounted as a folder may be barred from running programs.
-        tempfile.TemporaryDirectory(dir=args.tmp) as folder,
+        tempfile.TemporaryDirectory(dir=args.tmp or roomy_folder(IMAGES)) as folder,
         tempfile.TemporaryDirectory() as caches,
         Team(findings.scale, Path(caches), compiling) as team,
     ):
@@ -69,34 +62,6 @@ def _reasons(folder: Path) -> dict[str, str | None]:
         return {}
     rows = json.loads(path.read_text())["figures"]["rungs"]
     return {row["rung"]: row["reason"] for row in rows}
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.gpu",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--smoke", action="store_true", help="tiny models, nothing measured")
-    parser.add_argument("--budget-s", type=float, default=210.0, metavar="S", help="(default 210)")
-    parser.add_argument("--photos", type=photo_folder, metavar="DIR", help="class folders of JPEGs")
-    parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="for the results")
-    parser.add_argument("--tmp", type=Path, metavar="DIR", help="for shards (default: memory)")
-    args = parser.parse_args()
-    if args.budget_s <= 0:
-        parser.error(f"--budget-s {args.budget_s:g} must be more than 0")
-    if args.device == "cpu" and not args.smoke:
-        parser.error("--device cpu needs --smoke: M48 on a CPU says nothing about a GPU")
-    if args.smoke and args.out is None:
-        parser.error("--smoke needs --out DIR: its figures are no results")
-    args.out = args.out or RESULTS
-    args.tmp = args.tmp or roomy_folder(IMAGES)
-    for name in ("out", "tmp"):
-        path = getattr(args, name)
-        if path is not None and not path.is_dir():
-            parser.error(f"--{name} {path} is no folder; make it, or name another")
-    return args
 
 
 if __name__ == "__main__":

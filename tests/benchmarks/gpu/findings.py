@@ -12,7 +12,6 @@ from tests.benchmarks.gpu.predictions import (
     Ceilings,
     known,
     roof,
-    training_operations,
 )
 from tests.benchmarks.gpu.rungs import Rung
 from tests.benchmarks.gpu.scale import Scale
@@ -161,7 +160,7 @@ class Findings:
             "terabytes_per_second_of_a_copy": round(limits.bytes_per_second / 1e12, 3),
             f"images_per_second_of_{GOAL}_passes": round(roof(known(rungs.MODEL), limits)),
             "images_per_second_of_all_operations": round(
-                limits.flops / training_operations(known(rungs.MODEL))
+                limits.flops / known(rungs.MODEL).training_flops
             ),
             "method": self.ceilings and self.ceilings["method"],
         }
@@ -194,7 +193,7 @@ class Findings:
 
     def _shares(self, rung: Rung, speed: float) -> dict[str, float | None]:
         """Of the device's limits; null where a limit is not known."""
-        flops = speed * training_operations(known(rung.model))
+        flops = speed * known(rung.model).training_flops
         sheet = gpu_named(self.gpu) if self.gpu else None
         limits = None if self.ceilings is None else self.limits
         return {

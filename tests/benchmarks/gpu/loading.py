@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
-from tests.benchmarks.gpu.device import PACKAGES, gpu_facts
+from tests.benchmarks.gpu.command import parsed, parser_of
+from tests.benchmarks.gpu.device import PACKAGES
 from tests.benchmarks.gpu.loading_cases import ON_CPU, REFERENCE, Case, batches, cases
 from tests.benchmarks.gpu.loading_laps import growth, lap
 from tests.benchmarks.gpu.loading_peers import bare_dali, decode_alone
-from tests.benchmarks.gpu.photographs import make_shards, photo_folder, roomy_folder
-from tests.benchmarks.record import RESULTS, write_result
+from tests.benchmarks.gpu.photographs import make_shards, roomy_folder
+from tests.benchmarks.record import write_result
 
 NAME = "gpu-loading"
 TARGET = 1.5
@@ -54,14 +55,7 @@ PEERS: dict[str, tuple[Stream, float]] = {
 
 def main() -> int:
     args = arguments()
-    facts = gpu_facts()
-    if args.device == "cuda" and not facts:
-        print(
-            "error: --device cuda, but NVML finds no GPU; check the driver (nvidia-smi), or see "
-            "that the code works with --device cpu --smoke",
-            file=sys.stderr,
-        )
-        return 2
+    facts = args.gpu
     ends_at_s = time.monotonic() + args.budget_s
     figures: dict[str, Any] = {
         "is_smoke": args.smoke,
@@ -189,34 +183,11 @@ def text(figures: dict[str, Any]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.gpu.loading",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--smoke", action="store_true", help="a few images, nothing measured")
-    parser.add_argument("--budget-s", type=float, default=175.0, metavar="S", help="(default 175)")
+    parser = parser_of("python -m tests.benchmarks.gpu.loading", __doc__, budget_s=175.0)
     parser.add_argument("--memory-s", type=float, metavar="S", help="at least (default 60)")
-    parser.add_argument("--photos", type=photo_folder, metavar="DIR", help="class folders of JPEGs")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="for the results")
-    parser.add_argument("--tmp", type=Path, metavar="DIR", help="for shards (default: memory)")
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.memory_s is None:
         args.memory_s = 0.5 if args.smoke else 60.0
-    for name in ("budget_s", "memory_s"):
-        if getattr(args, name) <= 0:
-            flag = f"--{name.replace('_', '-')}"
-            parser.error(f"{flag} {getattr(args, name):g} must be more than 0")
-    if args.device == "cpu" and not args.smoke:
-        parser.error("--device cpu needs --smoke: for CPUs there is `make bench-loader`")
-    if args.smoke and args.out is None:
-        parser.error("--smoke needs --out DIR: its figures are no results")
-    args.out = args.out or RESULTS
-    for name in ("out", "tmp"):
-        path = getattr(args, name)
-        if path is not None and not path.is_dir():
-            parser.error(f"--{name} {path} is no folder; make it, or name another")
     return args
 
 

@@ -146,7 +146,7 @@ def seconds_per_image(
         total += depth * (count * pass_s + _PRODUCTS * product_s)
         operations += depth * _PRODUCTS * product
     # Stem, downsampling and head.
-    return total + max(training_operations(model) - operations, 0.0) / ceilings.flops
+    return total + max(model.training_flops - operations, 0.0) / ceilings.flops
 
 
 def map_bytes(model: KnownModel) -> int:
@@ -156,11 +156,6 @@ def map_bytes(model: KnownModel) -> int:
         _BYTES * depth * dim * (model.img_size // (4 * 2**stage)) ** 2
         for stage, (depth, dim) in enumerate(sizes)
     )
-
-
-def training_operations(model: KnownModel) -> float:
-    """Of one image: forward once, backward twice; a multiply-add is two."""
-    return 6.0 * model.macs
 
 
 def roof(model: KnownModel, ceilings: Ceilings, passes_of_block: float = GOAL) -> float:

@@ -45,30 +45,6 @@ def test_a_case_differs_from_the_reference_in_what_its_name_says() -> None:
         assert "name" in changed and 1 <= len(changed) <= 3
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--device", "cpu"], "--device cpu needs --smoke"),
-        (["--device", "cpu", "--smoke"], "--smoke needs --out"),
-        (["--memory-s", "0"], "--memory-s 0 must be more than 0"),
-        (["--photos", "nowhere"], "--photos: nowhere is no folder"),
-        (["--photos", str(Path(__file__).parent)], "has no *.jpg or *.jpeg in class folders"),
-        ([], "NVML finds no GPU"),
-    ],
-)
-def test_mistakes_are_refused(
-    words: list[str],
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    monkeypatch.setattr(main, "gpu_facts", dict)
-    with pytest.raises(SystemExit) as ended:
-        sys.exit(main.main())
-    assert ended.value.code == 2 and told in capsys.readouterr().err
-
-
 def training_result(folder: Path, gpu: str, fastest: dict[str, object] | None) -> None:
     result = {"machine": {"device": {"gpu": gpu}}, "figures": {"fastest": fastest}}
     (folder / f"{TRAINING}.json").write_text(json.dumps(result))

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import tests.benchmarks.gpu.__main__ as main
 from tests.benchmarks.gpu import predictions, rungs
 from tests.benchmarks.gpu.findings import Findings, Measured
 from tests.benchmarks.gpu.laps import by_kernel
@@ -61,36 +60,12 @@ def test_smoke_run_passes_through_every_part(command: Command, tmp_path: Path) -
     assert "speeds" not in done.stdout, "a smoke run measures nothing that forecasts may go by"
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--device", "cpu"], "--device cpu needs --smoke"),
-        (["--device", "cpu", "--smoke"], "--smoke needs --out"),
-        (["--budget-s", "0"], "--budget-s 0 must be more than 0"),
-        (["--photos", "nowhere"], "--photos: nowhere is no folder"),
-        (["--photos", str(Path(__file__).parent)], "has no *.jpg or *.jpeg in class folders"),
-        ([], "NVML finds no GPU"),
-    ],
-)
-def test_mistakes_are_refused(
-    words: list[str],
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-    monkeypatch.setattr(main, "gpu_facts", dict)
-    with pytest.raises(SystemExit) as ended:
-        sys.exit(main.main())
-    assert ended.value.code == 2 and told in capsys.readouterr().err
-
-
 def test_roofs_are_those_of_counted_passes() -> None:
     """129, 78 and 41 passes of M48 on an H200, as reckoned by hand; no more than its operations."""
     model = predictions.known("m48")
     found = [predictions.roof(model, predictions.ASSUMED, count) for count in (129, 78, 41)]
     assert found == pytest.approx([2660, 4170, 7200], rel=0.02)
-    limit = predictions.ASSUMED.flops / predictions.training_operations(model)
+    limit = predictions.ASSUMED.flops / model.training_flops
     assert (
         predictions.roof(model, predictions.ASSUMED, 30) < limit == pytest.approx(11400, rel=0.01)
     )

@@ -4,7 +4,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.sharding import plant, shard_command
+from tests.benchmarks.record import shard_command
+from tests.benchmarks.sharding import plant
 
 BATCH = 64
 SIDE = 224
