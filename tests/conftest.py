@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from tests.dist.nursery import Nursery
 ROOT = Path(__file__).resolve().parents[1]
 # One thread per process: several ranks share two cores, and sums must not depend on the machine.
 os.environ.update(OMP_NUM_THREADS="1", DS_ACCELERATOR="cpu", NO_COLOR="1")
+# Ctrl-C is tested too; of what a script starts in its background it is ignored, down to children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     pynvml.nvmlInit()
 except pynvml.NVMLError:
